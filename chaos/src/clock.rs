@@ -13,11 +13,11 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Blocks the thread until the clock shows `time`.
-pub(crate) fn sleep_until(time: u64) {
+pub fn sleep_until(time: u64) {
     std::thread::sleep(Duration::from_micros(time.saturating_sub(now())));
 }
 
 /// A duration as this clock counts.
-pub(crate) fn micros(duration: Duration) -> u64 {
+pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

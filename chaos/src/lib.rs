@@ -23,6 +23,7 @@ mod process;
 mod rng;
 mod seen;
 
+pub use clock::{micros, sleep_until};
 pub use error::{Error, Result};
 pub use folder::Folder;
 pub use rng::Rng;

@@ -15,7 +15,7 @@ use evenkeel_chaos::client::{Class, Failure, Method, Plan, Record, Request};
 use evenkeel_chaos::executions::Executions;
 use evenkeel_chaos::fleet::Fleet;
 use evenkeel_chaos::helper::Helper;
-use evenkeel_chaos::{Folder, Rng};
+use evenkeel_chaos::{Folder, Rng, micros, sleep_until};
 
 /// A backend, and the folder of its log.
 fn backend(flags: &[&str]) -> (Fleet, Folder) {
@@ -97,7 +97,7 @@ fn a_stall_shows_in_the_latency_of_all_that_were_due() {
     let (mut fleet, _folder) = backend(&[]);
     fleet.freeze(0).unwrap();
     let load = plan(&fleet, |number, _| alternate(number)).start().unwrap();
-    std::thread::sleep(Duration::from_millis(600));
+    sleep_until(load.start + micros(Duration::from_millis(600)));
     fleet.thaw(0).unwrap();
     let records = load.finish().unwrap();
     let late = records.iter().filter(|record| record.latency() > 100_000).count();

@@ -46,7 +46,7 @@ pub struct LongLivedCounts {
     pub websockets: usize,
     /// Downloads over HTTP/1.1, each on a connection of its own.
     pub downloads: usize,
-    /// HTTP/2 connections, each with [`STREAMS`] downloads at a time.
+    /// HTTP/2 connections, each with `STREAMS` downloads at a time.
     pub http2: usize,
 }
 

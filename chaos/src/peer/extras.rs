@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Peer;
 use crate::error::{Error, Result};
 
-/// What differs from the defaults, beyond [`Setting`].
+/// What differs from the defaults, beyond [`Setting`](super::Setting).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// Whether there is an admin API, on a port that is free.

@@ -153,7 +153,7 @@ async fn play(
         log,
         Arc::default(),
     );
-    let handle = WorkerSet::of(1, clock::instant()).pop().expect("one worker");
+    let handle = WorkerSet::new(1, clock::instant()).handle(0);
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
         id: 0,
@@ -165,12 +165,13 @@ async fn play(
         half_close: evenkeel::internals::proxy::HalfClose::default(),
     });
     let acceptor = Acceptor::start(&worker, handle).expect("it listens");
-    let sockets = SocketShares::new([StdListener::Tcp(front)]);
+    let sockets = SocketShares::new([(0, StdListener::Tcp(front))]);
     let list = ListenerList {
         generation: 1,
         next_id: 1,
         listeners: vec![ListedListener { settings, sockets }],
     };
+    acceptor.join_others();
     acceptor.apply(&list).await;
 
     let mut client = Client::connect(stage.address).await.expect("it is let in");
