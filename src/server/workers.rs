@@ -4,10 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::unconstrained;
 
 use super::StartError;
 use super::view::AppState;
@@ -43,6 +47,15 @@ struct WorkerState {
     state: Arc<AppState>,
     computations: Arc<Computations>,
     ended: mpsc::Sender<usize>,
+}
+
+/// Wakes a thread that waits for a future.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// How the number of workers is to change.
@@ -114,6 +127,22 @@ impl Workers {
                 "too many workers of earlier configs have not ended yet; reload again when their connections have ended",
             ))),
             false => Ok(prepared),
+        }
+    }
+
+    /// The same at the start of the process. No task of the control plane runs meanwhile, so that nothing is logged before the process
+    /// says where it listens.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub(super) fn prepare_first(&self, wanted: usize) -> Result<PreparedWorkers, StartError> {
+        let mut preparing = pin!(unconstrained(self.prepare(wanted)));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            match preparing.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(prepared) => return prepared,
+                Poll::Pending => thread::park(),
+            }
         }
     }
 
