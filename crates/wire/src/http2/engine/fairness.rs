@@ -55,6 +55,8 @@ struct Busy {
     engine: Engine,
     runnable: Runnable,
     streams: Vec<u32>,
+    /// Bytes that each stream has at a time.
+    payload: usize,
     /// Bytes of each stream.
     shares: Vec<usize>,
     /// By how much they may differ; everything until all of them have been polled.
@@ -75,6 +77,7 @@ impl Busy {
             runnable: Runnable::default(),
             shares: vec![0; count],
             streams,
+            payload: 2 * PAYLOAD,
             bound: usize::MAX,
         };
         (0..count).for_each(|at| busy.poll(at));
@@ -91,7 +94,7 @@ impl Busy {
         };
         let waker = Arc::new(task).into();
         let context = Context::from_waker(&waker);
-        let payload = [7; 2 * PAYLOAD];
+        let payload = vec![7; self.payload];
         let one = |engine: &mut Engine| {
             engine.poll_data(&context, self.streams[at], &[IoSlice::new(&payload)], false)
         };
@@ -161,6 +164,28 @@ proptest! {
         let mut busy = Busy::new(count, credit.max(1));
         for together in &events {
             together.iter().for_each(|event| busy.happens(event));
+            busy.run();
+        }
+    }
+}
+
+proptest! {
+    /// Whole buffers are a little longer than what the others may count on.
+    #[test]
+    fn a_stream_whose_turn_it_is_sends_something(
+        count in 2_usize..12,
+        payload in prop_oneof![Just(PAYLOAD), PIECE..=PAYLOAD, 1..2 * PAYLOAD],
+        credits in prop::collection::vec(
+            prop_oneof![1_u32..4 * PAYLOAD as u32, (1_u32..4).prop_map(|pieces| pieces * PAYLOAD as u32)],
+            1..40,
+        ),
+    ) {
+        let mut busy = Busy::new(count, 1);
+        (busy.payload, busy.bound) = (payload, usize::MAX);
+        for credit in credits {
+            busy.happens(&Event::Sent(usize::MAX));
+            busy.happens(&Event::Credit(credit));
+            // It asserts that something was sent.
             busy.run();
         }
     }

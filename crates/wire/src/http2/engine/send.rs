@@ -288,8 +288,10 @@ impl Engine {
         };
         let [ours, whole] =
             [&entry.send_window, &self.send_window].map(|window| usize::try_from(window.left()).unwrap_or(0));
-        // A few bytes more than a piece are no frame of their own.
-        let most = if total <= PAYLOAD && entry.turn == PIECE {
+        // A few bytes more than a piece are no frame of their own, unless the credit for them was granted to others.
+        let of_others = self.payloads.granted * PIECE;
+        let is_spare = whole >= total.saturating_add(of_others);
+        let most = if total <= PAYLOAD && entry.turn == PIECE && is_spare {
             total
         } else {
             entry.turn
