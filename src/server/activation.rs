@@ -18,7 +18,7 @@ impl Server {
     /// has failed.
     pub(super) async fn prepare_reload(&mut self, read: Result<ReloadResult, Vec<String>>) {
         let prepared = match read {
-            Ok(result) => self.prepare(result).await,
+            Ok(result) => self.prepare(result),
             Err(errors) => Err(errors),
         };
         match prepared {
@@ -27,16 +27,16 @@ impl Server {
         }
     }
 
-    async fn prepare(&self, result: ReloadResult) -> Result<WaitingReload, Vec<String>> {
-        let opened = self.open(&result.config).await;
+    fn prepare(&self, result: ReloadResult) -> Result<WaitingReload, Vec<String>> {
+        let opened = self.open(&result.config);
         let opened = opened.map_err(|error| vec![error.to_string()])?;
         Ok(WaitingReload::new(result, opened, &self.discovery.starter))
     }
 
-    async fn open(&self, config: &Config) -> Result<Prepared, StartError> {
+    fn open(&self, config: &Config) -> Result<Prepared, StartError> {
         let admin = config.admin.as_ref();
         let listeners = &config.listeners;
-        let workers = self.workers.prepare(worker_count(config.workers)).await?;
+        let workers = self.workers.prepare(worker_count(config.workers))?;
         let numbers = self.workers.numbers_with(&workers);
         Ok(Prepared {
             listeners: self

@@ -215,7 +215,7 @@ impl Server {
         let pid_file = pid_file.map(PidFile::prepare).transpose()?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let mut workers = Workers::new(&state, listeners.list(), resources.workers);
-        let prepared = workers.prepare_first(resources.workers)?;
+        let prepared = workers.prepare(resources.workers)?;
         let ready = inherited.ready();
         ready.map_err(StartError::system("take over from the running process"))?;
         workers.serve(prepared);

@@ -1,13 +1,15 @@
 //! One worker: a thread with its own runtime that accepts client connections and serves them.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::ticks::Ticks;
@@ -51,7 +53,7 @@ pub(super) struct Start {
 }
 
 /// A new buffer of the access log for each worker, by its number. The worker takes it.
-pub(super) type LogBuffers = Arc<[Mutex<Option<LogBuffer>>]>;
+pub(super) type LogBuffers = Arc<Mutex<BTreeMap<usize, LogBuffer>>>;
 
 /// A running worker.
 #[derive(Debug)]
@@ -84,10 +86,10 @@ impl Drop for Reports {
 
 impl WorkerThread {
     /// Starts a thread, which accepts nothing before it is told to serve. The receiver gets whether it can.
-    pub(super) fn spawn(start: Start) -> io::Result<(Self, oneshot::Receiver<io::Result<()>>)> {
+    pub(super) fn spawn(start: Start) -> io::Result<(Self, Receiver<io::Result<()>>)> {
         let (applied, has_applied) = watch::channel(0);
         let (stage, its_stage) = watch::channel(Stage::Prepared);
-        let (ready, is_ready) = oneshot::channel();
+        let (ready, is_ready) = sync_channel(1);
         let (index, handle) = (start.index, start.handle.clone());
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -141,12 +143,7 @@ impl WorkerThread {
 }
 
 /// Runs a worker to its end. Tells `ready` whether it can serve.
-fn run(
-    start: Start,
-    stage: watch::Receiver<Stage>,
-    ready: oneshot::Sender<io::Result<()>>,
-    reports: &Reports,
-) {
+fn run(start: Start, stage: watch::Receiver<Stage>, ready: SyncSender<io::Result<()>>, reports: &Reports) {
     // Without the timers of the runtime, which cost every request: see `ticks`.
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -154,7 +151,10 @@ fn run(
         .build_local(tokio::runtime::LocalOptions::default());
     let runtime = match built {
         Ok(runtime) => runtime,
-        Err(error) => return drop(ready.send(Err(error))),
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
     };
     let Some(worker) = runtime.block_on(work(start, stage, ready, reports)) else {
         return;
@@ -169,7 +169,7 @@ fn run(
 async fn work(
     start: Start,
     mut stage: watch::Receiver<Stage>,
-    ready: oneshot::Sender<io::Result<()>>,
+    ready: SyncSender<io::Result<()>>,
     reports: &Reports,
 ) -> Option<Rc<Worker>> {
     start.counters.runs_here();
@@ -253,9 +253,8 @@ async fn drain(
 
 /// Writes to the new access log from now on. The lines of the old buffer go where they would have gone.
 fn replace_log(worker: &Worker, buffers: &LogBuffers) {
-    let buffer = buffers.get(worker.index);
-    let buffer = buffer.and_then(|buffer| buffer.lock().unwrap_or_else(PoisonError::into_inner).take());
-    if let Some(buffer) = buffer {
+    let mut buffers = buffers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(buffer) = buffers.remove(&worker.index) {
         worker.log.replace(buffer);
     }
 }

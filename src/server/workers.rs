@@ -4,14 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::unconstrained;
 
 use super::StartError;
 use super::view::AppState;
@@ -47,15 +43,6 @@ struct WorkerState {
     state: Arc<AppState>,
     computations: Arc<Computations>,
     ended: mpsc::Sender<usize>,
-}
-
-/// Wakes a thread that waits for a future.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }
 
 /// How the number of workers is to change.
@@ -97,53 +84,41 @@ impl Workers {
         }
     }
 
-    /// Starts the workers that are missing. They accept nothing before [`Self::serve`].
+    /// Starts the workers that are missing, and waits until each can serve, which takes a few milliseconds. They accept nothing before
+    /// [`Self::serve`].
     ///
     /// # Errors
     /// The system has no room for another thread or its descriptors, or too many workers have not ended yet.
-    pub(super) async fn prepare(&self, wanted: usize) -> Result<PreparedWorkers, StartError> {
+    pub(super) fn prepare(&self, wanted: usize) -> Result<PreparedWorkers, StartError> {
+        let failed = || StartError::system("start a worker thread");
+        let missing = wanted.saturating_sub(self.serving.len());
+        let numbers: Vec<usize> = self.free().take(missing).collect();
+        if numbers.len() < missing {
+            return Err(failed()(io::Error::other(
+                "too many workers of earlier configs have not ended yet; reload again when their connections have ended",
+            )));
+        }
         let mut prepared = PreparedWorkers {
             wanted,
             added: Vec::new(),
         };
         let mut starting = Vec::new();
-        for index in self.free().take(wanted.saturating_sub(self.serving.len())) {
+        for index in numbers {
             let spawned = self
                 .shared
                 .start(index, &self.access_logs)
                 .and_then(WorkerThread::spawn);
-            let (worker, ready) = spawned.map_err(StartError::system("start a worker thread"))?;
+            let (worker, ready) = spawned.map_err(failed())?;
             prepared.added.push(worker);
             starting.push(ready);
         }
         for ready in starting {
             let is_ready = ready
-                .await
+                .recv()
                 .unwrap_or_else(|_| Err(io::ErrorKind::NotConnected.into()));
-            is_ready.map_err(StartError::system("start a worker thread"))?;
+            is_ready.map_err(failed())?;
         }
-        match self.serving.len() + prepared.added.len() < wanted {
-            true => Err(StartError::system("start a worker thread")(io::Error::other(
-                "too many workers of earlier configs have not ended yet; reload again when their connections have ended",
-            ))),
-            false => Ok(prepared),
-        }
-    }
-
-    /// The same at the start of the process. No task of the control plane runs meanwhile, so that nothing is logged before the process
-    /// says where it listens.
-    ///
-    /// # Errors
-    /// As [`Self::prepare`].
-    pub(super) fn prepare_first(&self, wanted: usize) -> Result<PreparedWorkers, StartError> {
-        let mut preparing = pin!(unconstrained(self.prepare(wanted)));
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        loop {
-            match preparing.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(prepared) => return prepared,
-                Poll::Pending => thread::park(),
-            }
-        }
+        Ok(prepared)
     }
 
     /// Numbers that no worker has.
@@ -177,16 +152,11 @@ impl Workers {
         all.map(|worker| worker.index).take(prepared.wanted).collect()
     }
 
-    /// Gives each worker a buffer for the new access log.
+    /// Gives each worker that goes on a buffer for the new access log.
     pub(super) fn replace_access_log(&self, logs: &Logs, prepared: &PreparedWorkers) {
-        let used: BTreeSet<usize> = self
-            .all()
-            .chain(&prepared.added)
-            .map(|worker| worker.index)
-            .collect();
-        let last = used.last().copied().unwrap_or_default();
-        let buffer = |index| Mutex::new(used.contains(&index).then(|| logs.buffer()));
-        self.access_logs.send_replace((0..=last).map(buffer).collect());
+        let workers = self.serving.iter().chain(&prepared.added);
+        let buffers = workers.map(|worker| (worker.index, logs.buffer())).collect();
+        self.access_logs.send_replace(Arc::new(Mutex::new(buffers)));
     }
 
     /// Tells all how far to go.
