@@ -163,6 +163,7 @@ fn run(start: Start, stage: watch::Receiver<Stage>, ready: SyncSender<io::Result
     // Aborts the requests that still run; each writes its line to the access log.
     drop(runtime);
     worker.log.borrow_mut().flush();
+    worker.counters.ends_here();
 }
 
 /// Serves until the drain is over. Requests that have not ended by then still run when it returns. `None` if it has not served.
@@ -172,7 +173,6 @@ async fn work(
     ready: SyncSender<io::Result<()>>,
     reports: &Reports,
 ) -> Option<Rc<Worker>> {
-    start.counters.runs_here();
     let worker = Worker::new(
         start.index,
         start.shared,
@@ -192,6 +192,7 @@ async fn work(
     // An error: the reload that has started it has failed.
     let begun = stage.wait_for(|stage| *stage != Stage::Prepared).await;
     begun.ok()?;
+    worker.counters.runs_here();
     reports.has_served.set(true);
     let mut background = JoinSet::new();
     background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor), ticks));
@@ -240,7 +241,7 @@ async fn drain(
     tokio::select! {
         () = ending => {}
         _ = stage.wait_for(|stage| *stage == Stage::Ending) => {}
-        () = clock::sleep(limit) => {
+        () = clock::sleep(limit), if last == Stage::Leaving => {
             let connections = acceptor.running();
             tracing::warn!(
                 worker = worker.index,

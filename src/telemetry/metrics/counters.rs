@@ -1,7 +1,7 @@
 //! The counters of one worker. Each value has one writer, the worker, so that no cache line moves between cores. Readers sum over
 //! all workers.
 
-use super::process::ThreadId;
+use super::process::ThreadTime;
 use super::reasons::NO_GROUP;
 use super::{
     Counter, DurationSample, Gauge, HANDSHAKES, HandshakeFailure, Histogram, QueueDrop, RETRY_REASONS,
@@ -13,8 +13,8 @@ use crate::telemetry::RejectedRing;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounters {
-    /// The thread, once it runs.
-    thread: ThreadId,
+    /// The processor time of the threads that count here, one after the other.
+    thread: ThreadTime,
     /// Requests that ended, by the first digit of their status.
     requests: [Counter; 5],
     /// From the first byte of a request head to the end of the response.
@@ -71,7 +71,12 @@ pub struct WorkerCounters {
 impl WorkerCounters {
     /// Records that the current thread is the one that counts.
     pub fn runs_here(&self) {
-        self.thread.set_current();
+        self.thread.begins();
+    }
+
+    /// Records that the current thread, which counted here, ends.
+    pub fn ends_here(&self) {
+        self.thread.ends();
     }
 
     /// The processor time of the thread in milliseconds. It reads a file: for the control plane only.

@@ -1,7 +1,7 @@
 //! What the process uses, as the kernel counts it in `/proc/self`. A value that cannot be read is 0.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Clock ticks of `/proc/self/stat` in a second: `USER_HZ`, which is 100 on every platform that we support.
 const MILLIS_PER_TICK: u64 = 10;
@@ -34,25 +34,46 @@ impl ProcessUsage {
     }
 }
 
-/// A thread of this process, as the kernel numbers it; 0 before it runs.
+/// The processor time of threads of which one runs after the other has ended. Only the control plane reads it.
 #[derive(Debug, Default)]
-pub(super) struct ThreadId(AtomicU64);
+pub(super) struct ThreadTime(Mutex<Threads>);
 
-impl ThreadId {
-    /// Makes it the current thread.
-    pub(super) fn set_current(&self) {
+#[derive(Debug, Default)]
+struct Threads {
+    /// The one that runs, as the kernel numbers it.
+    current: Option<u64>,
+    /// The milliseconds of those that have ended.
+    ended: u64,
+}
+
+impl ThreadTime {
+    /// The current thread begins.
+    pub(super) fn begins(&self) {
         // The link is `PID/task/TID`.
         let link = fs::read_link("/proc/thread-self").unwrap_or_default();
-        let id = link.file_name().and_then(|id| id.to_str()?.parse().ok());
-        self.0.store(id.unwrap_or(0), Ordering::Relaxed);
+        self.threads().current = link.file_name().and_then(|id| id.to_str()?.parse().ok());
     }
 
-    /// Its processor time, user and system, in milliseconds.
-    pub(super) fn cpu_millis(&self) -> u64 {
-        let path = format!("/proc/self/task/{}/stat", self.0.load(Ordering::Relaxed));
-        let stat = fs::read_to_string(path).unwrap_or_default();
-        cpu_ticks(&stat).unwrap_or(0) * MILLIS_PER_TICK
+    /// The current thread ends: the kernel forgets its time.
+    pub(super) fn ends(&self) {
+        let mut threads = self.threads();
+        threads.ended += threads.current.take().map_or(0, cpu_millis_of);
     }
+
+    /// The time of all of them, user and system, in milliseconds.
+    pub(super) fn cpu_millis(&self) -> u64 {
+        let threads = self.threads();
+        threads.ended + threads.current.map_or(0, cpu_millis_of)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cpu_millis_of(thread: u64) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    cpu_ticks(&stat).unwrap_or(0) * MILLIS_PER_TICK
 }
 
 /// The fields `utime` and `stime`. The second field is the name in parentheses, which may hold anything.
@@ -92,16 +113,20 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_knows_the_time_of_a_thread() {
-        let thread = ThreadId::default();
-        assert_eq!(thread.cpu_millis(), 0, "it does not run");
-        thread.set_current();
-        let mut number = 1_u64;
-        while thread.cpu_millis() < 20 {
-            number = std::hint::black_box(number.wrapping_mul(7));
+    fn the_time_of_a_thread_stays_when_it_has_ended_and_another_goes_on() {
+        let time = ThreadTime::default();
+        assert_eq!(time.cpu_millis(), 0, "none runs");
+        let work_until = |millis: u64| {
+            time.begins();
+            let mut number = 1_u64;
+            while time.cpu_millis() < millis {
+                number = std::hint::black_box(number.wrapping_mul(7));
+            }
+            time.ends();
+        };
+        for millis in [20, 40] {
+            std::thread::scope(|scope| scope.spawn(|| work_until(millis)).join()).unwrap();
+            assert!(time.cpu_millis() >= millis);
         }
-        let other = ThreadId::default();
-        std::thread::scope(|scope| scope.spawn(|| other.set_current()).join()).unwrap();
-        assert!(other.cpu_millis() < thread.cpu_millis(), "it has ended");
     }
 }
