@@ -42,6 +42,8 @@ pub(super) struct Carried {
     /// Whether the client got an interim response that belongs to the final one, such as early hints: the response of
     /// another backend would not match it.
     pub(super) is_hinted: bool,
+    /// Whether the token of the next attempt was taken when this one was given up.
+    pub(super) has_token: bool,
 }
 
 impl Carried {
@@ -268,6 +270,7 @@ impl Attempt<'_> {
         if changes != self.changes {
             self.changes = changes;
             if giving_up::is_due(exchange, self.to, self.carried.is_hinted) {
+                self.carried.has_token = true;
                 return Poll::Ready(Err(Failure::BackendMarkedDown));
             }
         }

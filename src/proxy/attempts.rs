@@ -110,6 +110,7 @@ impl<'a> Attempts<'a> {
                 && let Some(winner) = hedge.settle(exchange, &outcome, &mut self.tried)
             {
                 self.in_flight = Some(winner.in_flight);
+                self.return_token();
                 let member = winner.member;
                 return result.map(|connection| BackendResponse {
                     member,
@@ -240,7 +241,16 @@ impl<'a> Attempts<'a> {
             return None;
         }
         self.tried.add(outcome);
-        self.another(exchange, member, outcome, result)
+        let next = self.another(exchange, member, outcome, result);
+        self.return_token();
+        next
+    }
+
+    /// Gives back the token that was taken for an attempt which does not follow.
+    fn return_token(&mut self) {
+        if std::mem::take(&mut self.carried.has_token) {
+            self.to.pool.budget.give_back(1);
+        }
     }
 
     /// The backend of the attempt that follows one which has failed for a cause, if one follows.
@@ -302,9 +312,12 @@ impl<'a> Attempts<'a> {
         let context = pick::context(exchange, pool, &avoided);
         let policy = &pool.settings.retry;
         let to = self.to;
-        let stays_with = self.sticky(exchange);
-        let next = || {
-            let other = stays_with.or_else(|| to.eligible.pick_another(context, another));
+        let mut stays_with = self.sticky(exchange);
+        let mut next = || {
+            // Once: its last slot may have gone to another worker.
+            let other = stays_with
+                .take()
+                .or_else(|| to.eligible.pick_another(context, another));
             // All have failed, and the config may ask for more attempts than there are backends.
             let asks_again = matches!(policy.attempts, retry::Attempts::AtMost(_));
             other.or_else(|| asks_again.then(|| pick_again(exchange, to, last)).flatten())
@@ -322,7 +335,7 @@ impl<'a> Attempts<'a> {
         }
         let slot = slot?;
         if Policy::needs_token(&failure) {
-            if !pool.budget.take(crate::clock::now()) {
+            if !std::mem::take(&mut self.carried.has_token) && !pool.budget.take(crate::clock::now()) {
                 exchange
                     .request
                     .worker()

@@ -18,8 +18,8 @@ pub(super) struct To<'a, 't> {
 }
 
 /// Whether the attempt is given up: its backend was eligible and is not any more, and another attempt may follow at a backend
-/// that is eligible now. If not, the attempt goes on, since the response may still come. `is_hinted`: the client has got a
-/// part of the response.
+/// that is eligible now. If not, the attempt goes on, since the response may still come. Takes the token of the next attempt if so:
+/// were it gone then, the request would fail although its response may come. `is_hinted`: the client has got a part of the response.
 #[cold]
 pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -> bool {
     let id = to.member.backend.id;
@@ -37,10 +37,8 @@ pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -
         ..counted
     };
     let avoided = to.tried.avoided(to.eligible);
+    let context = pick::context(exchange, to.pool, &avoided);
     to.pool.settings.retry.may_retry(&failure)
-        && to.pool.budget.tokens(clock::now()) > 0
-        && to
-            .eligible
-            .pick(pick::context(exchange, to.pool, &avoided))
-            .is_some()
+        && to.eligible.pick(context).is_some()
+        && to.pool.budget.take(clock::now())
 }
