@@ -8,7 +8,7 @@ use std::time::Duration;
 use evenkeel_balance::action::{MARK, Mirror, shadow_host};
 use evenkeel_balance::request::Request as View;
 
-use super::connect::{self, Need};
+use super::connect::Need;
 use super::exchange::Exchange;
 use super::headers::ForwardedRequest;
 use super::in_flight::InFlight;
@@ -166,9 +166,6 @@ impl Copy {
         let sent = clock::timeout(pool.settings.timeouts.request, sending).await;
         let took = clock::now().saturating_duration_since(began);
         let outcome = outcome(member, sent.ok(), took);
-        if outcome.cause() == Some(Cause::ConnectFailure) {
-            connect::count_failed(worker, pool);
-        }
         member.observe(&outcome, worker.index, worker.wheel.now());
         member.weigh(&outcome, worker.index);
     }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::connect::{Connector, Need};
+use super::connect::{self, Connector, Need};
 use super::response_head::{self, INTERIM_BOUND};
 use super::{Failure, Worker, reuse};
 use crate::head::{BodyLength, Method};
@@ -147,13 +147,16 @@ impl Route<'_> {
         };
         let connector = Connector::new(need, self.pool, self.member);
         let connected = connector.connect(is_fresh).await;
-        let mut backend = connected.map_err(|error| NoResponse {
-            why: error.detail.unwrap_or_else(|| error.failure.code().to_owned()),
-            cause: match error.failure {
-                Failure::ConnectFailed => Some(Cause::ConnectFailure),
-                _ => None,
-            },
-            is_stale: false,
+        let mut backend = connected.map_err(|error| {
+            let is_refused = error.failure == Failure::ConnectFailed;
+            if is_refused {
+                connect::count_failed(self.worker, self.pool);
+            }
+            NoResponse {
+                why: error.detail.unwrap_or_else(|| error.failure.code().to_owned()),
+                cause: is_refused.then_some(Cause::ConnectFailure),
+                is_stale: false,
+            }
         })?;
         let buffers = &self.worker.buffers;
         let before = backend.connection.bytes_out;

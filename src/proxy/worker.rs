@@ -48,8 +48,8 @@ pub struct Worker {
     pub drivers: LocalTasks,
     /// The copies of requests that are on their way to a mirror.
     pub copies: LocalTasks,
-    /// What moves the bytes of tunnels, once there was one; `None` inside if the system was out of descriptors then.
-    relays: OnceCell<Option<Relays>>,
+    /// What moves the bytes of tunnels, once there was one.
+    relays: OnceCell<Relays>,
     /// Counters, written by this worker only.
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
@@ -201,16 +201,16 @@ impl Worker {
         self.changes.get()
     }
 
-    /// What moves the bytes of tunnels between plain sockets.
+    /// What moves the bytes of tunnels between plain sockets; `None` while the system is out of descriptors.
     pub(super) fn relays(&self) -> Option<&Relays> {
-        let begin = || {
-            let relays = Relays::new(&self.wheel).ok()?;
-            let run = relays.clone().run();
-            // Fails only when the runtime ends.
-            self.drivers.spawn(async move { drop(run.await) });
-            Some(relays)
-        };
-        self.relays.get_or_init(begin).as_ref()
+        if let Some(relays) = self.relays.get() {
+            return Some(relays);
+        }
+        let relays = Relays::new(&self.wheel).ok()?;
+        let run = relays.clone().run();
+        // Fails only when the runtime ends.
+        self.drivers.spawn(async move { drop(run.await) });
+        Some(self.relays.get_or_init(|| relays))
     }
 
     /// Uniform bits, good enough to spread load and to name requests; not for secrets.
