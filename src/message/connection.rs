@@ -32,6 +32,8 @@ pub struct Connection {
     sent_ahead: usize,
     /// Whether it ends behind the message that is being written.
     pub ends_after_message: bool,
+    /// Whether a read since the last wait was long.
+    has_read_much: bool,
     /// Bytes that the kernel took so far.
     pub bytes_out: u64,
 }
@@ -65,6 +67,7 @@ impl Connection {
             written: 0,
             sent_ahead: 0,
             ends_after_message: false,
+            has_read_much: false,
             bytes_out: 0,
         }
     }
@@ -280,7 +283,7 @@ impl Connection {
                 let most = space.len().min(READ);
                 let space = space.get_mut(..most).unwrap_or_default();
                 let Poll::Ready(count) = stream.poll_read(context, space) else {
-                    if wanted > SMALL as u64 {
+                    if std::mem::take(&mut self.has_read_much) {
                         stream.acknowledge();
                     }
                     if self.input.is_empty() {
@@ -290,6 +293,7 @@ impl Connection {
                 };
                 let count = count?;
                 self.input.filled(count);
+                self.has_read_much |= count > SMALL;
                 count
             }
             Transport::Payload(_) if !self.input.is_empty() => {
