@@ -330,7 +330,7 @@ impl End {
             unsafe_code,
             reason = "a pair is relayed by another task than the one that owns its sockets"
         )]
-        // SAFETY: a pair is removed when its `Relay` is dropped, which borrows both sockets.
+        // SAFETY: a pair is removed when its `Relay` is dropped, which borrows both sockets, and no `Relay` is forgotten.
         unsafe {
             BorrowedFd::borrow_raw(self.descriptor)
         }

@@ -1,6 +1,6 @@
 //! Silent backends of a pool: picks avoid them while there are others. Control plane only, except for what picks read.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +15,6 @@ pub(super) struct Silent {
     silence: Mutex<Silence>,
     /// Until when picks avoid it.
     pub(super) until: NotBefore,
-    /// Whether it was found silent and has not responded since.
-    is_silent: AtomicBool,
     /// How often it was found silent after a response.
     silences: AtomicU64,
 }
@@ -24,11 +22,6 @@ pub(super) struct Silent {
 impl Silent {
     fn silence(&self) -> MutexGuard<'_, Silence> {
         self.silence.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn found_silent(&self, is_first: bool) {
-        self.is_silent.store(true, Ordering::Relaxed);
-        self.silences.fetch_add(u64::from(is_first), Ordering::Relaxed);
     }
 }
 
@@ -42,7 +35,6 @@ impl Pool {
             // One that is down, ejected or drained is avoided anyway.
             if self.settings.ejection.is_none() || !member.is_eligible() {
                 if silence.forget() {
-                    member.silent.is_silent.store(false, Ordering::Relaxed);
                     self.hold_off.release(&member.silent.until);
                 }
                 continue;
@@ -60,14 +52,12 @@ impl Pool {
                 Observation::Silent {
                     avoid_for, is_first, ..
                 } => {
-                    member.silent.found_silent(is_first);
+                    let silences = &member.silent.silences;
+                    silences.fetch_add(u64::from(is_first), Ordering::Relaxed);
                     self.hold_off.hold(&member.silent.until, avoid_for, now);
                     member.health.request_probe();
                 }
-                Observation::Responds => {
-                    member.silent.is_silent.store(false, Ordering::Relaxed);
-                    self.hold_off.release(&member.silent.until);
-                }
+                Observation::Responds => self.hold_off.release(&member.silent.until),
             }
             found(member, observation);
         }
@@ -78,7 +68,7 @@ impl Pool {
 impl Member {
     /// Whether it was found silent and has not responded since: picks avoid it while there are others.
     pub fn is_silent(&self) -> bool {
-        self.silent.is_silent.load(Ordering::Relaxed)
+        self.silent.silence().is_silent()
     }
 
     /// How often it was found silent.

@@ -117,6 +117,7 @@ impl<'a> Changes<'a> {
     ///
     /// # Errors
     /// The result is not a path.
+    #[inline]
     pub(super) fn rewrite(&mut self, path: &[u8]) -> Result<(), Failure> {
         let Some(rewrite) = &self.plan.rewrite else {
             return Ok(());

@@ -43,7 +43,8 @@ fn find_in<'a>(
     }
     if let Some(changes) = &mut exchange.changes {
         let vary = Edit::Add("Vary".into(), b"Accept"[..].into());
-        let notes = changes.notes.get_or_insert_default();
+        let worker = exchange.request.worker();
+        let notes = changes.notes.get_or_insert_with(|| worker.lend_notes());
         if !notes.response_headers.contains(&vary) {
             notes.response_headers.push(vary);
         }

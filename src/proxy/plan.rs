@@ -237,8 +237,5 @@ fn finish(exchange: &mut Exchange<'_>, plan: &Plan) -> Result<(), LocalReason> {
     if is_larger(head.body, limit) {
         return Err(Failure::BodyTooLarge.into());
     }
-    match plan.rewrite {
-        None => Ok(()),
-        Some(_) => Ok(changes.rewrite(head.text(head.path))?),
-    }
+    Ok(changes.rewrite(head.text(head.path))?)
 }

@@ -75,6 +75,11 @@ pub struct Silence {
 }
 
 impl Silence {
+    /// Whether it was found silent and has not responded since.
+    pub fn is_silent(&self) -> bool {
+        self.times > 0
+    }
+
     /// Whether a look would find nothing, since no attempt has begun after the last response.
     pub fn is_idle(&self, begun: u64) -> bool {
         self.times == 0 && self.base.is_some_and(|base| base.begun == begun)
@@ -90,7 +95,7 @@ impl Silence {
     ) -> Option<Observation> {
         let responded = |base: Counters| base.responses != counters.responses;
         let Some(base) = self.base.filter(|base| !responded(*base)) else {
-            let was_silent = self.times > 0;
+            let was_silent = self.is_silent();
             self.forget();
             self.base = Some(counters);
             return was_silent.then_some(Observation::Responds);

@@ -27,8 +27,8 @@ const SIZE_PADDING: u8 = 16;
 /// Most digits of a size that is read in one go.
 const USUAL_DIGITS: usize = 8;
 
-/// Decodes one chunked body, and resumes with every read. It looks at each byte once, except in a trailer section, which
-/// stays unconsumed until it is complete, so that it is contiguous.
+/// Decodes one chunked body, and resumes with every read. It looks at each byte once, at those of a size line in an unusual form
+/// twice, except in a trailer section, which stays unconsumed until it is complete, so that it is contiguous.
 #[derive(Debug)]
 pub struct ChunkedDecoder {
     state: State,
