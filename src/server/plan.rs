@@ -154,7 +154,7 @@ fn effect(
 }
 
 fn effect_on_setting(key: &str) -> Option<&'static str> {
-    (key == "workers").then_some("the others stay; connections of those that end drain")
+    (key == "workers").then_some("open connections stay; those of workers that end drain")
 }
 
 fn effect_on_pool(differs: &str) -> String {

@@ -99,7 +99,7 @@ fn says_what_a_reload_would_change_and_changes_nothing() {
   + route */c
   ~ route */b: pool b → a
   ~ route */: policies
-  ~ setting workers: 1 → 2 (the others stay; connections of those that end drain)
+  ~ setting workers: 1 → 2 (open connections stay; those of workers that end drain)
 what does not change is not touched; running requests finish with the config that they began with
 ";
     assert_eq!(out, expected);

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::http2::Http2;
+use crate::support::reload::{EndOfLoad, reload, reloaded, websocket};
 use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Gate, Proxy, Response};
 
 const QUIET: &str = "health_check: { kind: none }";
@@ -23,23 +24,6 @@ fn with(backends: &[&Backend], listeners: &str) -> Builder {
     Proxy::before(backends)
         .config(QUIET)
         .config(&format!("listeners: [{listeners}]"))
-}
-
-/// Reloads over the admin API; returns the status and the response.
-fn reload(proxy: &Proxy, config: &Builder) -> (u16, Value) {
-    proxy.write_config(&config.text());
-    let admin = proxy.admin();
-    let mut client = Client::connect(admin);
-    client.send(format!("POST /api/v1/reload HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
-    let response = client.read();
-    let body = serde_json::from_slice(&response.body).expect("JSON");
-    (response.status(), body)
-}
-
-/// Reloads, which must succeed and ignore nothing.
-fn reloaded(proxy: &Proxy, config: &Builder) {
-    let done = json!({ "reloaded": true });
-    assert_eq!(reload(proxy, config), (200, done));
 }
 
 /// Reloads a config that adds one listener; returns its address.
@@ -145,23 +129,6 @@ fn requests_on_a_removed_listener_finish_and_the_connection_is_closed() {
     wait_for_metric(&proxy, "evenkeel_connections_active 0");
 }
 
-const SWITCH: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
-
-/// Opens a WebSocket through this address; returns both ends.
-fn websocket(address: SocketAddr, backend: &Bare) -> (Client, crate::support::Held) {
-    let mut client = Client::connect(address);
-    client.send(format!(
-        "GET /socket HTTP/1.1\r\nHost: test\r\n{SWITCH}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ));
-    let mut held = backend.accept();
-    held.head();
-    held.send(format!(
-        "HTTP/1.1 101 Switching Protocols\r\n{SWITCH}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-    ));
-    assert_eq!(client.read().status(), 101);
-    (client, held)
-}
-
 #[test]
 fn a_websocket_of_a_removed_listener_is_cut_after_the_drain_and_no_other() {
     let backend = Bare::start();
@@ -174,8 +141,8 @@ fn a_websocket_of_a_removed_listener_is_cut_after_the_drain_and_no_other() {
     };
     let proxy = config("").start();
     let added = add(&proxy, &config("listeners: [{ address: 127.0.0.2:0 }]"));
-    let (mut stays, mut its) = websocket(proxy.address(), &backend);
-    let (mut cut, mut end) = websocket(added, &backend);
+    let (mut stays, mut its) = websocket(proxy.address(), &backend, "/socket");
+    let (mut cut, mut end) = websocket(added, &backend, "/socket");
     reloaded(&proxy, &config(""));
     cut.send("ping");
     assert_eq!(end.read(4), "ping", "it goes on during the drain");
@@ -317,15 +284,6 @@ fn resources(proxy: &Proxy) -> (usize, usize) {
         fs::read_dir(path).unwrap().count()
     };
     (count("fd"), count("task"))
-}
-
-/// Ends the load when dropped, also by a panic.
-struct EndOfLoad<'a>(&'a AtomicBool);
-
-impl Drop for EndOfLoad<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

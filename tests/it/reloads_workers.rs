@@ -8,28 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use h2::client::ResponseFuture;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::http2::Http2;
+use crate::support::reload::{EndOfLoad, reload, reloaded, websocket};
 use crate::support::{Backend, Bare, Builder, Client, Gate, Held, Proxy, Response, wait_until};
 
 const QUIET: &str = "health_check: { kind: none }";
-
-/// Reloads over the admin API; returns the status and the response.
-fn reload(proxy: &Proxy, config: &Builder) -> (u16, Value) {
-    proxy.write_config(&config.text());
-    let admin = proxy.admin();
-    let mut client = Client::connect(admin);
-    client.send(format!("POST /api/v1/reload HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
-    let response = client.read();
-    let body = serde_json::from_slice(&response.body).expect("JSON");
-    (response.status(), body)
-}
-
-fn reloaded(proxy: &Proxy, config: &Builder) {
-    let done = json!({ "reloaded": true });
-    assert_eq!(reload(proxy, config), (200, done));
-}
 
 /// The number of threads of workers.
 fn worker_threads(proxy: &Proxy) -> usize {
@@ -78,38 +63,12 @@ fn assert_grown(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) {
     }
 }
 
-const SWITCH: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
-
-/// Opens a WebSocket; returns both ends.
-fn websocket(address: SocketAddr, backend: &Bare, path: &str) -> (Client, Held) {
-    let mut client = Client::connect(address);
-    client.send(format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\n{SWITCH}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ));
-    let mut held = backend.accept();
-    held.head();
-    held.send(format!(
-        "HTTP/1.1 101 Switching Protocols\r\n{SWITCH}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-    ));
-    assert_eq!(client.read().status(), 101);
-    (client, held)
-}
-
 /// Bytes pass both ways.
 fn passes((client, held): &mut (Client, Held)) {
     client.send("ping");
     assert_eq!(held.read(4), "ping");
     held.send("pong");
     assert_eq!(client.read_until(|bytes| bytes.len() == 4), b"pong");
-}
-
-/// Ends the load when dropped, also by a panic.
-struct EndOfLoad<'a>(&'a AtomicBool);
-
-impl Drop for EndOfLoad<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Asks until it is over, on new connections or on one that stays as long as the balancer lets it.

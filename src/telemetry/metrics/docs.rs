@@ -7,7 +7,7 @@ use super::table::METRICS;
 pub fn reference() -> String {
     let mut out = String::from(
         "# Metrics\n\n\
-         The admin API serves the metrics at `/metrics`: in the Prometheus text format, in OpenMetrics, or in the protobuf format of Prometheus, which the client prefers.\n\
+         The admin API serves the metrics at `/metrics`, in whichever the client prefers: the Prometheus text format, OpenMetrics, or the protobuf format of Prometheus.\n\
          This page is generated from `src/telemetry/metrics/table.rs`: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
     );

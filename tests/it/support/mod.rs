@@ -14,6 +14,7 @@ pub(crate) mod network;
 pub(crate) mod oracle;
 pub(crate) mod otlp;
 mod proxy;
+pub(crate) mod reload;
 pub(crate) mod tls;
 
 use std::thread;
