@@ -73,6 +73,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     groups::end_on_signals()?;
     let rows = arguments.rows()?;
+    arguments.check_programs(&rows)?;
     let seed = arguments.seed.unwrap_or_else(new_seed);
     let mut runs = Vec::new();
     let mut stdout = std::io::stdout().lock();
@@ -81,7 +82,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             let run = Run {
                 scenario: scenario.name,
                 peer: row.name,
-                outcome: outcome(arguments, scenario, row, seed)?,
+                outcome: outcome(arguments, scenario, row, (seed, rows.len()))?,
             };
             writeln!(stdout, "{}", run.text())?;
             stdout.flush()?;
@@ -99,13 +100,17 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Runs a scenario. Among several balancers, one that cannot run is an outcome.
-fn outcome(arguments: &Arguments, scenario: &Scenario, row: &Row, seed: u64) -> Result<Outcome> {
-    let is_compared = arguments.rows()?.len() > 1;
+fn outcome(
+    arguments: &Arguments,
+    scenario: &Scenario,
+    row: &Row,
+    (seed, balancers): (u64, usize),
+) -> Result<Outcome> {
     let report = context(arguments, scenario, row, seed).and_then(|context| scenario.run(&context));
     match report {
         Ok(report) => Ok(Outcome::Made(Box::new(report))),
         Err(error) if error.is_not_offered() => Ok(Outcome::NotOffered(error.to_string())),
-        Err(error) if is_compared => Ok(Outcome::Failed(error.to_string())),
+        Err(error) if balancers > 1 => Ok(Outcome::Failed(error.to_string())),
         Err(error) => Err(error),
     }
 }
@@ -138,6 +143,20 @@ impl Arguments {
             return Ok(PEERS.iter().collect());
         }
         self.peer.iter().map(|name| peer::row(name)).collect()
+    }
+
+    /// Whether each program that was named is one of a balancer that is run.
+    fn check_programs(&self, rows: &[&Row]) -> Result<()> {
+        let is_used = |value: &&String| match value.split_once('=') {
+            Some((name, _)) => rows.iter().any(|row| row.name == name),
+            None => rows.len() == 1,
+        };
+        match self.balancer.iter().find(|value| !is_used(value)) {
+            None => Ok(()),
+            Some(value) => Err(Error::new(format!(
+                "`--balancer {value}` names the program of none of the balancers that are run; among several, write NAME=PATH"
+            ))),
+        }
     }
 
     /// Where the program of this balancer is.

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::on_thread;
+use super::{all_ended, on_thread};
 use crate::error::{Error, Result};
 
 /// Descriptors that the rest of a run needs.
@@ -62,10 +62,7 @@ impl Crowd {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-            for task in tasks {
-                // A task that panicked has said so.
-                drop(task.await);
-            }
+            all_ended(tasks).await;
         })?;
         Ok(Self { stop, counts, thread })
     }

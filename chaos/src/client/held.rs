@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::record::{Failure, Record};
 use super::request::{Class, Method, Request};
-use super::{http1, http2, on_thread};
+use super::{all_ended, http1, http2, on_thread};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -109,10 +109,7 @@ async fn exchange_all(plan: HeldPlan, ended: Arc<AtomicUsize>) -> HeldOutcome {
         let task = on_http2(plan, of_one.collect(), Rc::clone(&shared));
         tasks.push(tokio::task::spawn_local(task));
     }
-    for task in tasks {
-        // A task that panicked has said so.
-        drop(task.await);
-    }
+    all_ended(tasks).await;
     shared.outcome.take()
 }
 
@@ -162,10 +159,7 @@ async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, shared: Rc<S
             shared.end(record);
         }));
     }
-    for task in tasks {
-        // A task that panicked has said so.
-        drop(task.await);
-    }
+    all_ended(tasks).await;
     // The balancer is to end it.
     drop(timeout(END, connection).await);
     drop(sender);

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::http2::watched;
-use super::on_thread;
+use super::{all_ended, on_thread};
 use crate::backend::Behaviour;
 use crate::error::{Error as RunError, Result};
 use crate::nonce;
@@ -103,10 +103,7 @@ impl LongLived {
                 let task = keep_streaming(http2, number, stopped.clone(), Rc::clone(&outcome));
                 tasks.push(tokio::task::spawn_local(task));
             }
-            for task in tasks {
-                // A task that panicked has said so.
-                drop(task.await);
-            }
+            all_ended(tasks).await;
             outcome.take()
         })?;
         Ok(Self { stop, thread })

@@ -10,6 +10,7 @@ mod long_lived;
 mod prober;
 mod record;
 mod regulars;
+mod repeated;
 mod request;
 mod response;
 mod tap;
@@ -117,12 +118,7 @@ impl Plan {
             )));
         }
         let start = clock::now() + 20_000;
-        let thread = thread::Builder::new().name("client".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            Ok(LocalSet::new().block_on(&runtime, send(self, start)))
-        })?;
+        let thread = on_thread("client", move || send(self, start))?;
         Ok(Load { start, thread })
     }
 
@@ -152,6 +148,13 @@ fn on_thread<T: Send + 'static, F: Future<Output = T>>(
         Ok(LocalSet::new().block_on(&runtime, make()))
     });
     Ok(thread?)
+}
+
+/// Waits for the end of all tasks. One that panicked has said so.
+async fn all_ended(tasks: Vec<tokio::task::JoinHandle<()>>) {
+    for task in tasks {
+        drop(task.await);
+    }
 }
 
 async fn send(mut plan: Plan, start: u64) -> Vec<Record> {

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::record::{Failure, Record};
 use super::request::{Class, Method, Request};
-use super::{http1, on_thread};
+use super::{all_ended, http1, on_thread};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -44,10 +44,7 @@ impl Regulars {
                 );
                 tasks.push(tokio::task::spawn_local(task));
             }
-            for task in tasks {
-                // A task that panicked has said so.
-                drop(task.await);
-            }
+            all_ended(tasks).await;
             records.take()
         })?;
         Ok(Self { stop, thread })

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::repeated::Repeated;
 use crate::backend::Behaviour;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nonce;
 use crate::rng::Rng;
 
@@ -26,10 +25,7 @@ const LONGEST: usize = 64 << 10;
 
 /// The running client.
 #[derive(Debug)]
-pub struct Visitor {
-    is_over: Arc<AtomicBool>,
-    thread: JoinHandle<Visits>,
-}
+pub struct Visitor(Repeated<Visits>);
 
 /// What it has seen.
 #[derive(Debug, Default)]
@@ -54,23 +50,14 @@ impl Visitor {
         seed: u64,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self> {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&is_over);
-        let thread = thread::Builder::new().name("visitor".to_owned()).spawn(move || {
-            let (mut visits, mut rng) = (Visits::default(), Rng::new(seed));
-            while !until.load(Ordering::Relaxed) {
-                visits.visit(address, rng.bits(), tls.as_ref());
-                thread::sleep(interval);
-            }
-            visits
-        })?;
-        Ok(Self { is_over, thread })
+        let mut rng = Rng::new(seed);
+        let visit = move |visits: &mut Visits| visits.visit(address, rng.bits(), tls.as_ref());
+        Ok(Self(Repeated::start("visitor", interval, visit)?))
     }
 
     /// Ends; returns what it has seen.
     pub fn finish(self) -> Result<Visits> {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| Error::new("the visitor panicked"))
+        self.0.finish()
     }
 }
 

@@ -191,16 +191,12 @@ impl Balancer {
 
     /// The address of its admin API, once it has said it.
     pub fn admin(&self, peer: &dyn Peer) -> Result<SocketAddr> {
-        let deadline = clock::now() + clock::micros(START);
-        loop {
-            if let Some(address) = peer.admin(&self.output()) {
-                return Ok(address);
-            }
-            if clock::now() > deadline {
-                return Err(Error::new("the balancer does not say where its admin API is"));
-            }
-            thread::sleep(PAUSE);
-        }
+        let mut address = None;
+        wait(START, || {
+            address = peer.admin(&self.output());
+            address.is_some()
+        });
+        address.ok_or_else(|| Error::new("the balancer does not say where its admin API is"))
     }
 
     /// Sends it a signal.
@@ -254,12 +250,8 @@ impl Balancer {
     pub fn stop(&mut self) -> Result<String> {
         if let Some(successor) = self.successor {
             kill_process(successor, Signal::TERM).explain("the balancer has ended")?;
-            let deadline = clock::now() + clock::micros(STOP);
-            while is_running(successor) {
-                if clock::now() > deadline {
-                    return Err(Error::new("the balancer does not end"));
-                }
-                thread::sleep(PAUSE);
+            if !wait(STOP, || !is_running(successor)) {
+                return Err(Error::new("the balancer does not end"));
             }
             self.successor = None;
             // The first one has drained long since.

@@ -52,7 +52,9 @@ impl Peer for Caddy {
     }
 
     fn install(&self, _: &Path, _: Program) -> Result<()> {
-        Err(no_upgrade())
+        Err(Error::not_offered(
+            "Caddy cannot be replaced while it runs: `caddy upgrade` restarts it",
+        ))
     }
 
     fn command(&self, config: &Path, folder: &Path) -> Command {
@@ -95,10 +97,6 @@ impl Peer for Caddy {
     }
 }
 
-fn no_upgrade() -> Error {
-    Error::not_offered("Caddy cannot be replaced while it runs: `caddy upgrade` restarts it")
-}
-
 fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
     let mut routes = Vec::new();
     let mut policy = json!({ "policy": "round_robin" });
@@ -121,7 +119,6 @@ fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
                 }));
             }
             Setting::Invalid => routes.push(json!({ "handle": [{ "handler": "no_such_handler" }] })),
-            Setting::UpgradeLimit(_) => return Err(no_upgrade()),
             Setting::HttpCheck => {}
             other => return Err(other.not_offered_by("Caddy")),
         }

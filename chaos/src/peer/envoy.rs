@@ -44,7 +44,6 @@ impl Peer for Envoy {
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
         for setting in setup.settings {
             match setting {
-                Setting::UpgradeLimit(_) => return Err(no_upgrade()),
                 Setting::FirstByte(_)
                 | Setting::HttpCheck
                 | Setting::TcpCheck
@@ -64,7 +63,9 @@ impl Peer for Envoy {
     }
 
     fn install(&self, _: &Path, _: Program) -> Result<()> {
-        Err(no_upgrade())
+        Err(Error::not_offered(
+            "the hot restart of Envoy needs its Python wrapper, which is not part of the program",
+        ))
     }
 
     fn command(&self, config: &Path, _: &Path) -> Command {
@@ -82,10 +83,6 @@ impl Peer for Envoy {
         // It watches its files.
         Ok(())
     }
-}
-
-fn no_upgrade() -> Error {
-    Error::not_offered("the hot restart of Envoy needs its Python wrapper, which is not part of the program")
 }
 
 /// What it is started with. `path_config_source` watches the file: a rename over it is a reload.

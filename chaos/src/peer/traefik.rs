@@ -46,7 +46,9 @@ impl Peer for Traefik {
     }
 
     fn install(&self, _: &Path, _: Program) -> Result<()> {
-        Err(no_upgrade())
+        Err(Error::not_offered(
+            "Traefik cannot be replaced while it runs: it can only be restarted",
+        ))
     }
 
     fn command(&self, config: &Path, _: &Path) -> Command {
@@ -64,10 +66,6 @@ impl Peer for Traefik {
         // It watches its file.
         Ok(())
     }
-}
-
-fn no_upgrade() -> Error {
-    Error::not_offered("Traefik cannot be replaced while it runs: it can only be restarted")
 }
 
 fn main(listen: SocketAddr, folder: &Path) -> String {
@@ -92,7 +90,6 @@ fn routes(setup: &Setup<'_>) -> Result<String> {
             }
             Setting::Invalid => end = "  noSuchKey: 1\n",
             Setting::StickyCookie => sticky = "        sticky: { cookie: { name: lb } }\n",
-            Setting::UpgradeLimit(_) => return Err(no_upgrade()),
             Setting::FirstByte(_) | Setting::HttpCheck | Setting::NoQueue => {}
             other => return Err(other.not_offered_by("Traefik")),
         }
