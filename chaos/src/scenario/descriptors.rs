@@ -8,7 +8,7 @@ use super::{Context, Rig, Sent, THREE, goals, sleep_until};
 use crate::client::{Crowd, Regulars, fetch, visit};
 use crate::clock;
 use crate::error::Result;
-use crate::executions::Event;
+use crate::executions::{Entry, Event};
 use crate::peer::{Extras, Notice};
 use crate::report::{Report, millis};
 
@@ -28,19 +28,40 @@ const QUIET: u32 = 10;
 const FULL: u32 = 30;
 /// Time between two health checks.
 const CHECKS: Duration = Duration::from_millis(500);
-/// Time on a processor while it is full, in 1,000 of one.
+/// Time on a processor while it is full, beyond that of the same requests before, in 1,000 of one.
 const MOST_PERMILLE: u64 = 50;
 /// Longest response of the admin API, in microseconds.
 const ADMIN: u64 = 1_000_000;
 /// Longest time from when the clients leave until a new one is served.
 const RECOVERY: u64 = 1_000_000;
 
+/// The time on a processor that the balancer takes from a moment on.
+struct Busy {
+    from: u64,
+    processor: u64,
+}
+
+impl Busy {
+    fn begin(rig: &Rig) -> Result<Self> {
+        Ok(Self {
+            from: clock::now(),
+            processor: rig.balancer.processor_time()?,
+        })
+    }
+
+    /// Its share so far, in 1,000 of one processor.
+    fn permille(&self, rig: &Rig) -> Result<u64> {
+        let processor = rig.balancer.processor_time()? - self.processor;
+        Ok(processor * 1_000 / (clock::now() - self.from).max(1))
+    }
+}
+
 /// What was seen while the balancer was full.
 struct Full {
     /// When it began and ended.
     from: u64,
     to: u64,
-    /// The time on a processor.
+    /// The time on a processor, in 1,000 of one.
     processor: u64,
     /// Lines about it.
     lines: u64,
@@ -70,7 +91,10 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
     let seed = context.seed.wrapping_add(connections.unwrap_or_default());
     let regulars = Regulars::start(address, count, interval, seed)?;
     let start = clock::now();
-    thread::sleep(interval + context.part(QUIET));
+    thread::sleep(interval);
+    let busy = Busy::begin(&rig)?;
+    thread::sleep(context.part(QUIET));
+    let before = busy.permille(&rig)?;
     let crowd = arrive(context, address)?;
     let full = watch(context, &rig)?;
     let (arrived, closed) = crowd.counts();
@@ -103,19 +127,8 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
         goals::number(failed),
         context.slack - 1,
     );
-    judge_full(context, report, name, &full);
-    let probes = log
-        .entries()
-        .iter()
-        .filter(|entry| entry.event == Event::Probed && (full.from..full.to).contains(&entry.time));
-    let probes = goals::number(probes.count());
-    // Half of those that are due, of three backends.
-    let least = 3 * (full.to - full.from) / clock::micros(CHECKS) / 2 / context.slack;
-    report.goal(
-        format!("{name}: health checks"),
-        format!("{probes}, at least {}", least.max(1)),
-        probes >= least.max(1),
-    );
+    judge_full(context, report, name, &full, before);
+    judge_checks(context, report, name, &full, log.entries());
     let limit = RECOVERY * context.slack;
     report.goal(
         format!("{name}: a new client is served after the others have left"),
@@ -147,7 +160,8 @@ fn watch(context: &Context, rig: &Rig) -> Result<Full> {
         let lines = peer.notices(&rig.balancer.output(), Notice::NoRoom);
         goals::number(lines.unwrap_or_default())
     };
-    let (from, processor, before) = (clock::now(), rig.balancer.processor_time()?, lines());
+    let (busy, before) = (Busy::begin(rig)?, lines());
+    let from = busy.from;
     let to = from + clock::micros(context.part(FULL));
     let mut slowest = 0;
     while clock::now() < to {
@@ -161,17 +175,18 @@ fn watch(context: &Context, rig: &Rig) -> Result<Full> {
     Ok(Full {
         from,
         to: clock::now(),
-        processor: rig.balancer.processor_time()? - processor,
+        processor: busy.permille(rig)?,
         lines: lines() - before,
         admin: slowest,
     })
 }
 
-fn judge_full(context: &Context, report: &mut Report, name: &str, full: &Full) {
+/// Judges how it was while full; `before` is the time on a processor that the same requests took before.
+fn judge_full(context: &Context, report: &mut Report, name: &str, full: &Full, before: u64) {
     let length = (full.to - full.from).max(1);
     report.at_most(
-        &format!("{name}: time on a processor while full, in 1,000 of one"),
-        full.processor * 1_000 / length,
+        &format!("{name}: time on a processor while full beyond the {before} of before, in 1,000 of one"),
+        full.processor.saturating_sub(before),
         MOST_PERMILLE * context.slack,
     );
     report.at_most(
@@ -183,5 +198,20 @@ fn judge_full(context: &Context, report: &mut Report, name: &str, full: &Full) {
         &format!("{name}: slowest response of the admin API, in µs"),
         full.admin,
         ADMIN * context.slack,
+    );
+}
+
+/// Judges whether health checks went on meanwhile.
+fn judge_checks(context: &Context, report: &mut Report, name: &str, full: &Full, entries: &[Entry]) {
+    let probes = entries
+        .iter()
+        .filter(|entry| entry.event == Event::Probed && (full.from..full.to).contains(&entry.time));
+    let probes = goals::number(probes.count());
+    // Half of those that are due, of three backends.
+    let least = 3 * (full.to - full.from) / clock::micros(CHECKS) / 2 / context.slack;
+    report.goal(
+        format!("{name}: health checks"),
+        format!("{probes}, at least {}", least.max(1)),
+        probes >= least.max(1),
     );
 }
