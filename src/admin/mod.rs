@@ -9,6 +9,7 @@ mod routes;
 
 mod change;
 mod control;
+mod explanation;
 mod plan;
 mod question;
 mod sample;
@@ -27,6 +28,10 @@ pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, Unkn
 pub use control::{
     COMMANDS_WAITING, Command, Control, Feeds, GuardChoice, Readiness, ReloadOutcome, ReloadRequest,
     Reloaded, View,
+};
+pub use explanation::{
+    Candidate, ExplainedAction, ExplainedMirror, ExplainedPolicy, ExplainedPool, ExplainedRequest,
+    ExplainedRetry, ExplainedSticky, Explanation, ForwardedRequest, HeaderChange, RouteOutcome, SplitPart,
 };
 pub use plan::{ChangeKind, LARGEST_PLANNED, NotPlanned, PlanRequest, Planned, PlannedChange};
 pub use question::{Explained, Question};

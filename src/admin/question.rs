@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::explanation::Explanation;
+
 /// A request that is not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +33,7 @@ pub struct Question {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
     /// For programs.
-    pub json: serde_json::Value,
+    pub explanation: Explanation,
     /// For people.
     pub text: String,
 }

@@ -2,58 +2,14 @@
 //! the client stays with.
 
 use evenkeel_balance::request::Request;
-use serde::Serialize;
 
+use crate::admin::{Candidate, ExplainedRetry, ExplainedSticky};
 use crate::clock;
 use crate::pool::{Affinity, EligibleSet, Member, Pool, Settings, Sticky};
 use crate::retry::is_repeatable;
 use crate::strategy::PickContext;
 
-/// A backend.
-#[derive(Debug, Serialize)]
-pub(super) struct BackendShown {
-    pub(super) url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<String>,
-    pub(super) weight: u32,
-    pub(super) backup: bool,
-    /// Whether the strategy may choose it for the request now.
-    pub(super) candidate: bool,
-    /// Why it is no candidate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) why: Option<String>,
-    /// What the strategy compares; less is better. `None` for strategies that compare nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) score: Option<f64>,
-    /// Requests in flight.
-    pub(super) in_flight: u32,
-}
-
-/// How the client stays with a backend.
-#[derive(Debug, Serialize)]
-pub(super) struct StickyShown {
-    /// `cookie NAME` or `header.NAME`.
-    pub(super) by: String,
-    /// The backend that the request goes to, if it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) backend: Option<String>,
-    /// In words.
-    pub(super) why: String,
-}
-
-/// What becomes of the request when an attempt fails.
-#[derive(Debug, Serialize)]
-pub(super) struct RetryShown {
-    /// The cause of the failure.
-    pub(super) cause: &'static str,
-    /// Whether another attempt follows, once the request was sent.
-    pub(super) retried: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) why: Option<&'static str>,
-}
-
-impl BackendShown {
+impl Candidate {
     /// All backends of the pool.
     pub(super) fn of_pool(pool: &Pool, request: &Request<'_>) -> Vec<Self> {
         let eligible = pool.eligible();
@@ -105,7 +61,7 @@ fn excluded(member: &Member) -> String {
     }
 }
 
-impl StickyShown {
+impl ExplainedSticky {
     /// That of the pool; `None` when its clients do not stay.
     pub(super) fn of_pool(pool: &Pool, request: &Request<'_>) -> Option<Self> {
         let eligible = pool.eligible();
@@ -171,7 +127,7 @@ impl StickyShown {
     }
 }
 
-impl RetryShown {
+impl ExplainedRetry {
     /// What becomes of a request with a body that is still kept, for every cause.
     pub(super) fn of_pool(pool: &Settings, backends: usize, request: &Request<'_>) -> Vec<Self> {
         let policy = &pool.retry;

@@ -7,20 +7,9 @@ use evenkeel_balance::policy::Notes;
 use evenkeel_balance::request::Request;
 use evenkeel_balance::router::PathCaptures;
 use evenkeel_balance::template::{Fact, Template, Variables};
-use serde::Serialize;
 
+use crate::admin::HeaderChange;
 use crate::schema::{Params, Value};
-
-/// One change of a header.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-pub(super) struct HeaderChange {
-    /// `set`, `add` or `remove`.
-    pub(super) change: &'static str,
-    pub(super) name: String,
-    /// The value; a variable that is not known yet stays as it is written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) value: Option<String>,
-}
 
 /// What is known of the request.
 pub(super) struct Known<'a> {

@@ -1,114 +1,23 @@
-//! What would become of a request. Built from the same snapshot as that of a running process.
+//! Explains a request from the snapshot of a process, or one that was built as such.
 
 use evenkeel_balance::action::{Redirect, Respond};
 use evenkeel_balance::policy::{Decision, Notes, Order};
 use evenkeel_balance::request::Request;
 use evenkeel_balance::rewrite::{Host, InvalidPath, Rewrite, Rewritten};
-use serde::Serialize;
 
 use super::asked::Asked;
-use super::changes::{self, HeaderChange, Known};
-use super::pools::{PoolShown, only_backend, settings_of};
+use super::changes::{self, Known};
+use super::pools::{only_backend, settings_of};
+use crate::admin::{
+    ExplainedAction, ExplainedMirror, ExplainedPolicy, ExplainedPool, ExplainedRequest, Explanation,
+    ForwardedRequest, HeaderChange, RouteOutcome, SplitPart,
+};
 use crate::config::Config;
 use crate::listener;
 use crate::pool;
 use crate::proxy::{Action, Plan, RouteSettings, Snapshot, Step, Target};
 use crate::router::Outcome;
 use crate::schema::{Params, Value, units};
-
-/// All that is printed.
-#[derive(Debug, Serialize)]
-pub struct Explanation {
-    pub(super) request: RequestShown,
-    /// Whether the listener redirects the request to HTTPS, so that it is not routed.
-    pub(super) redirected_to_https: bool,
-    /// The chosen route, as it is named in the log; `None` when no route matches: 404.
-    pub(super) route: Option<String>,
-    /// Every route, in the order of the config.
-    pub(super) routes: Vec<RouteOutcome>,
-    /// The policies of the route, in the order in which they act.
-    pub(super) policies: Vec<PolicyShown>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) action: Option<ActionShown>,
-    /// The request that a backend would receive.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) forwarded: Option<ForwardedShown>,
-    /// The changes of the headers of the response.
-    pub(super) response_headers: Vec<HeaderChange>,
-    /// The pools that the request may go to.
-    pub(super) pools: Vec<PoolShown>,
-    /// Maximum size of the body of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) body_limit: Option<String>,
-}
-
-/// The request, as it is routed.
-#[derive(Debug, Serialize)]
-pub(super) struct RequestShown {
-    pub(super) method: String,
-    pub(super) scheme: &'static str,
-    pub(super) host: String,
-    pub(super) path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) query: Option<String>,
-    pub(super) client_ip: String,
-    pub(super) listener: String,
-}
-
-/// What became of one route.
-#[derive(Debug, Serialize)]
-pub(super) struct RouteOutcome {
-    pub(super) route: String,
-    pub(super) outcome: &'static str,
-    /// The outcome in words.
-    pub(super) why: String,
-}
-
-/// A policy.
-#[derive(Debug, Serialize)]
-pub(super) struct PolicyShown {
-    pub(super) policy: String,
-    pub(super) kind: &'static str,
-    /// What it would respond; `None` if it would let the request pass, or if that depends on more than the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) responds: Option<String>,
-}
-
-/// What the route does with the request.
-#[derive(Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum ActionShown {
-    Pool { pool: String },
-    Split { parts: Vec<Part> },
-    Redirect { status: u16, location: String },
-    Respond { status: u16, body_bytes: usize },
-}
-
-/// One pool of a split.
-#[derive(Debug, Serialize)]
-pub(super) struct Part {
-    pub(super) pool: String,
-    pub(super) weight: u64,
-}
-
-/// The request to a backend.
-#[derive(Debug, Serialize)]
-pub(super) struct ForwardedShown {
-    pub(super) method: String,
-    /// With the query. `None` when the rewritten path is not valid: 500.
-    pub(super) target: Option<String>,
-    pub(super) host: String,
-    pub(super) headers: Vec<HeaderChange>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mirror: Option<MirrorShown>,
-}
-
-/// Where copies go.
-#[derive(Debug, Serialize)]
-pub(super) struct MirrorShown {
-    pub(super) pool: String,
-    pub(super) percent: String,
-}
 
 impl Explanation {
     /// Explains a request, by a config and the snapshot that was built from it.
@@ -118,7 +27,7 @@ impl Explanation {
         let outcomes = snapshot.router.explain(&matchers, &request);
         let listener = config.listeners.get(asked.listener);
         let mut explanation = Self {
-            request: RequestShown::new(&request, listener),
+            request: ExplainedRequest::new(&request, listener),
             redirected_to_https: listener.is_some_and(|listener| listener.redirect.is_some()),
             route: None,
             routes: matchers.iter().zip(&outcomes).map(RouteOutcome::new).collect(),
@@ -167,16 +76,16 @@ impl Explanation {
         self.route = Some(known.route.clone());
         self.policies = steps
             .iter()
-            .map(|step| PolicyShown::new(step, settings, request))
+            .map(|step| ExplainedPolicy::new(step, settings, request))
             .collect();
-        self.action = ActionShown::new(&route.target, settings, request);
+        self.action = ExplainedAction::new(&route.target, settings, request);
         if !pools.is_empty() {
-            self.forwarded = Some(ForwardedShown::new(plan, settings, &known));
+            self.forwarded = Some(ForwardedRequest::new(plan, settings, &known));
         }
         self.response_headers = changes::list(settings.response_headers.as_ref(), &known);
         self.pools = pools
             .into_iter()
-            .map(|pool| PoolShown::new(pool, (config, snapshot), request))
+            .map(|pool| ExplainedPool::new(pool, (config, snapshot), request))
             .collect();
         let limit = plan.map_or(config.limits.body, |plan| plan.body_limit);
         self.body_limit = body_limit(limit, settings).map(units::show_size);
@@ -195,7 +104,7 @@ fn body_limit(limit: Option<u64>, settings: &RouteSettings) -> Option<u64> {
         .min()
 }
 
-impl RequestShown {
+impl ExplainedRequest {
     fn new(request: &Request<'_>, listener: Option<&listener::Settings>) -> Self {
         let head = request.head;
         Self {
@@ -228,7 +137,7 @@ impl RouteOutcome {
     }
 }
 
-impl PolicyShown {
+impl ExplainedPolicy {
     /// Asks only policies whose decision depends on the request alone.
     fn new(step: &Step, settings: &RouteSettings, request: &Request<'_>) -> Self {
         let policy = settings.policies.iter().find(|policy| policy.name == step.name);
@@ -252,7 +161,7 @@ impl PolicyShown {
     }
 }
 
-impl ActionShown {
+impl ExplainedAction {
     fn new(target: &Target, settings: &RouteSettings, request: &Request<'_>) -> Option<Self> {
         Some(match (target, &settings.action) {
             (Target::Redirect(redirect), _) => Self::redirect(redirect, request),
@@ -290,9 +199,9 @@ impl ActionShown {
     }
 }
 
-fn part((pool, value): &(String, Value)) -> Option<Part> {
+fn part((pool, value): &(String, Value)) -> Option<SplitPart> {
     match value {
-        Value::Count(weight) => Some(Part {
+        Value::Count(weight) => Some(SplitPart {
             pool: pool.clone(),
             weight: *weight,
         }),
@@ -300,7 +209,7 @@ fn part((pool, value): &(String, Value)) -> Option<Part> {
     }
 }
 
-impl ForwardedShown {
+impl ForwardedRequest {
     fn new(plan: Option<&Plan>, settings: &RouteSettings, known: &Known<'_>) -> Self {
         let head = known.request.head;
         let rewrite = plan.and_then(|plan| plan.rewrite.as_ref());
@@ -324,7 +233,7 @@ impl ForwardedShown {
                 Some(Host::Name(name)) => name.to_string(),
             },
             headers: prefix.into_iter().chain(edits).collect(),
-            mirror: settings.mirror.as_ref().map(MirrorShown::new),
+            mirror: settings.mirror.as_ref().map(ExplainedMirror::new),
         }
     }
 }
@@ -338,7 +247,7 @@ fn rewritten(rewrite: Option<&Rewrite>, path: &[u8]) -> Result<(String, Option<S
     }
 }
 
-impl MirrorShown {
+impl ExplainedMirror {
     fn new(params: &Params) -> Self {
         Self {
             pool: params.text("pool").unwrap_or_default().to_owned(),

@@ -11,9 +11,8 @@ mod tests;
 mod text;
 
 pub use asked::AskedError;
-pub use explanation::Explanation;
 
-use crate::admin::Question;
+use crate::admin::{Explanation, Question};
 use crate::config::Config;
 use crate::proxy::Snapshot;
 

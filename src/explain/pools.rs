@@ -1,9 +1,8 @@
 //! The pools that a request may go to: their backends, and the settings that apply.
 
 use evenkeel_balance::request::Request;
-use serde::{Serialize, Serializer};
 
-use super::candidates::{BackendShown, RetryShown, StickyShown};
+use crate::admin::{Candidate, ExplainedPool, ExplainedRetry, ExplainedSticky};
 use crate::admission::Adaptive;
 use crate::config::Config;
 use crate::pool;
@@ -11,28 +10,7 @@ use crate::proxy::{PoolUse, Snapshot};
 use crate::retry::Attempts;
 use crate::schema::units;
 
-/// A pool with its settings for this route.
-#[derive(Debug, Serialize)]
-pub(super) struct PoolShown {
-    pub(super) pool: String,
-    pub(super) strategy: &'static str,
-    /// What the strategy compares as the score of backends; empty for strategies that compare nothing.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) compares: &'static str,
-    /// How the client stays with a backend; left out when it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sticky: Option<StickyShown>,
-    pub(super) backends: Vec<BackendShown>,
-    /// What becomes of the request when an attempt fails, by cause.
-    pub(super) retries: Vec<RetryShown>,
-    /// The sources that may bring more backends.
-    pub(super) sources: Vec<String>,
-    /// Names of settings, as in the config, and their values.
-    #[serde(serialize_with = "as_map")]
-    pub(super) settings: Vec<(&'static str, String)>,
-}
-
-impl PoolShown {
+impl ExplainedPool {
     /// A pool with the settings that the route gives it.
     pub(super) fn new(
         settings: &pool::Settings,
@@ -45,14 +23,14 @@ impl PoolShown {
         let mut pools = snapshot.pools.iter();
         let pool = pools.find(|pool| pool.settings.name == settings.name);
         let pool = pool.map(|pool| &**pool);
-        let backends = pool.map(|pool| BackendShown::of_pool(pool, request));
+        let backends = pool.map(|pool| Candidate::of_pool(pool, request));
         let backends = backends.unwrap_or_default();
         Self {
             pool: settings.name.to_string(),
             strategy: settings.strategy.name(),
             compares: settings.strategy.entry.score,
-            sticky: pool.and_then(|pool| StickyShown::of_pool(pool, request)),
-            retries: RetryShown::of_pool(settings, backends.len(), request),
+            sticky: pool.and_then(|pool| ExplainedSticky::of_pool(pool, request)),
+            retries: ExplainedRetry::of_pool(settings, backends.len(), request),
             backends,
             sources: brings_more
                 .map(|source| format!("{} {}", source.source.name, source.location()))
@@ -100,10 +78,6 @@ fn settings_shown(pool: &pool::Settings) -> Vec<(&'static str, String)> {
         None => shown.push(("queue", "off".to_owned())),
     }
     shown
-}
-
-fn as_map<S: Serializer>(settings: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(settings.iter().map(|(key, value)| (key, value)))
 }
 
 /// The settings of a pool as a route uses it.

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::candidates::{BackendShown, RetryShown};
-use super::changes::HeaderChange;
-use super::explanation::{ActionShown, Explanation, ForwardedShown, Part, PolicyShown, RouteOutcome};
-use super::pools::PoolShown;
+use crate::admin::{
+    Candidate, ExplainedAction, ExplainedPolicy, ExplainedPool, ExplainedRetry, Explanation,
+    ForwardedRequest, HeaderChange, RouteOutcome, SplitPart,
+};
 
 /// Columns of the names on the left, at most; a longer name has a line of its own.
 const WIDEST_NAME: usize = 34;
@@ -90,12 +90,12 @@ fn routes(explanation: &Explanation, out: &mut String) {
     }
 }
 
-fn policies(policies: &[PolicyShown], out: &mut String) {
+fn policies(policies: &[ExplainedPolicy], out: &mut String) {
     if policies.is_empty() {
         return;
     }
     out.push_str("\nPolicies, in the order in which they act\n");
-    let row = |policy: &PolicyShown| {
+    let row = |policy: &ExplainedPolicy| {
         let responds = policy.responds.as_ref();
         let responds = responds.map(|response| format!(": responds to this request with {response}"));
         (
@@ -107,22 +107,22 @@ fn policies(policies: &[PolicyShown], out: &mut String) {
     rows(&listed, out);
 }
 
-fn write_action(action: &ActionShown, out: &mut String) {
+fn write_action(action: &ExplainedAction, out: &mut String) {
     let _ = match action {
-        ActionShown::Pool { pool } => writeln!(out, "  goes to pool {pool}"),
-        ActionShown::Redirect { status, location } => {
+        ExplainedAction::Pool { pool } => writeln!(out, "  goes to pool {pool}"),
+        ExplainedAction::Redirect { status, location } => {
             writeln!(out, "  is redirected with status {status} to\n  {location}")
         }
-        ActionShown::Respond { status, body_bytes } => {
+        ExplainedAction::Respond { status, body_bytes } => {
             writeln!(
                 out,
                 "  gets a response with status {status} and {body_bytes} bytes of body"
             )
         }
-        ActionShown::Split { parts } => {
+        ExplainedAction::Split { parts } => {
             out.push_str("  goes to one of these pools\n");
             let all: u64 = parts.iter().map(|part| part.weight).sum();
-            let row = |part: &Part| (part.pool.clone(), format!("weight {} of {all}", part.weight));
+            let row = |part: &SplitPart| (part.pool.clone(), format!("weight {} of {all}", part.weight));
             let listed: Vec<_> = parts.iter().map(row).collect();
             rows(&listed, out);
             Ok(())
@@ -130,7 +130,7 @@ fn write_action(action: &ActionShown, out: &mut String) {
     };
 }
 
-fn write_forwarded(forwarded: &ForwardedShown, out: &mut String) {
+fn write_forwarded(forwarded: &ForwardedRequest, out: &mut String) {
     out.push_str("\nRequest to the backend\n");
     let _ = match &forwarded.target {
         Some(target) => writeln!(out, "  {} {target}", forwarded.method),
@@ -159,9 +159,9 @@ fn headers(changes: &[HeaderChange], out: &mut String) {
     }
 }
 
-fn write_pool(pool: &PoolShown, out: &mut String) {
+fn write_pool(pool: &ExplainedPool, out: &mut String) {
     let _ = writeln!(out, "\nPool {}, strategy {}", pool.pool, pool.strategy);
-    let row = |backend: &BackendShown| {
+    let row = |backend: &Candidate| {
         let name = backend.name.as_ref().map(|name| format!(" ({name})"));
         let mut note = format!("weight {}", backend.weight);
         if backend.backup {
@@ -197,8 +197,8 @@ fn write_pool(pool: &PoolShown, out: &mut String) {
 }
 
 /// What is retried, and what is not and why.
-fn retries(retries: &[RetryShown], out: &mut String) {
-    let row = |retry: &RetryShown| {
+fn retries(retries: &[ExplainedRetry], out: &mut String) {
+    let row = |retry: &ExplainedRetry| {
         let text = match (retry.retried, retry.why) {
             (true, _) => "retried".to_owned(),
             (false, why) => format!("not retried: {}", why.unwrap_or_default()),

@@ -252,10 +252,8 @@ impl View for AppState {
         let config = Arc::clone(&self.config_state().config);
         let explained = explain::explain(question, &config, &self.shared.snapshot());
         let explanation = explained.map_err(|error| error.to_string())?;
-        Ok(Explained {
-            json: serde_json::to_value(&explanation).map_err(|error| error.to_string())?,
-            text: explain::text(&explanation),
-        })
+        let text = explain::text(&explanation);
+        Ok(Explained { explanation, text })
     }
 }
 

@@ -51,7 +51,7 @@ fn explain(control: &Control, question: &Question, query: &str) -> Result<Respon
     let format = format.map_or_else(|| "json".to_owned(), |(_, format)| format);
     let explained = control.view.explain(question).map_err(Problem::invalid_request)?;
     match format.as_str() {
-        "json" => Ok(Json(explained.json).into_response()),
+        "json" => Ok(Json(explained.explanation).into_response()),
         "text" => {
             let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
             Ok((kind, explained.text).into_response())

@@ -7,6 +7,7 @@ use axum::routing::on;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
+use super::super::explanation::Explanation;
 use super::super::plan::Planned;
 use super::super::question::Question;
 use super::super::sample::History;
@@ -312,7 +313,7 @@ const CHANGE: &[(u16, &str)] = &[INVALID_PATH, NO_BACKEND, BUSY, TIMED_OUT];
 const CHANGE_BY_BODY: &[(u16, &str)] = &[INVALID_BODY, NO_BACKEND, TOO_LARGE, BUSY, TIMED_OUT];
 
 /// An explanation, in the two forms that `format` selects.
-const EXPLAINED: &[Content] = &[Content::json::<Map<String, Value>>(), Content::text("text/plain")];
+const EXPLAINED: &[Content] = &[Content::json::<Explanation>(), Content::text("text/plain")];
 
 const FORMAT: Parameter = Parameter {
     name: "format",
