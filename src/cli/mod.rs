@@ -37,6 +37,8 @@ pub enum Outcome {
     Misused,
     /// Exit code 3: the running process was not reached.
     Unreached,
+    /// The exit code of the process that has replaced this one.
+    Replaced(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -46,6 +48,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Failed => Self::FAILURE,
             Outcome::Misused => Self::from(2),
             Outcome::Unreached => Self::from(3),
+            Outcome::Replaced(code) => Self::from(code),
         }
     }
 }

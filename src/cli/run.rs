@@ -106,8 +106,10 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
         source_name: name,
         pid_file: arguments.pid_file.clone(),
     };
-    let Err(error) = server::run(plan, |_| {}) else {
-        return Ok(Outcome::Fine);
+    let error = match server::run(plan, |_| {}) {
+        Ok(0) => return Ok(Outcome::Fine),
+        Ok(code) => return Ok(Outcome::Replaced(code)),
+        Err(error) => error,
     };
     let text = error.to_string();
     match error {

@@ -8,6 +8,7 @@ mod background;
 mod certificates;
 mod changes;
 mod config_watch;
+mod container;
 mod differences;
 mod eligible;
 pub mod feeds;
@@ -56,6 +57,7 @@ use admin_api::AdminApi;
 use all_counters::AllCounters;
 pub use assemble::snapshot_of;
 use config_watch::ConfigWatch;
+use container::{Role, Supervisor};
 use eligible::Eligibility;
 use guard::Guard;
 use limits::Resources;
@@ -113,11 +115,12 @@ pub struct Plan {
     pub pid_file: Option<PathBuf>,
 }
 
-/// Runs until a signal stops it. `on_start` is called when the listeners accept, before that is logged.
+/// Runs until a signal stops it; returns the exit code. That is 0, or, in process 1 of a container after an upgrade, the one of
+/// the process that served last. `on_start` is called when the listeners accept, before that is logged.
 ///
 /// # Errors
 /// [`StartError`] when the process cannot start. A started process returns no error.
-pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError> {
+pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<u8, StartError> {
     let inherited = Inherited::take().map_err(StartError::system("take over listening sockets"))?;
     let logs = Logs::start(&plan.config.access_log)?;
     // A second installation happens in tests only; the first one stays.
@@ -127,23 +130,32 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         .enable_all()
         .build()
         .map_err(StartError::system("start the control runtime"))?;
-    let result = runtime.block_on(async {
+    let result: Result<_, StartError> = runtime.block_on(async {
         let mut server = Server::start(plan, inherited, &logs, on_start).await?;
         server.serve().await;
         server.drain().await;
         server.admin.finish().await;
-        server.join().await;
-        Ok(())
+        Ok(server.join().await)
     });
     // Does not wait for probes and lookups that are blocked in a system call.
     runtime.shutdown_background();
-    if result.is_ok() {
-        tracing::info!("Stopped");
+    match &result {
+        Ok(Some(_)) => tracing::info!(
+            "Drained; stays as process 1 of the container and passes signals on to the process that serves"
+        ),
+        Ok(None) => tracing::info!("Stopped"),
+        Err(_) => {}
     }
     if let Some(logs) = logs.lock().unwrap_or_else(PoisonError::into_inner).take() {
         logs.close(LOG_GRACE);
     }
-    result
+    match result? {
+        Some((supervisor, signals)) => {
+            let code = supervisor.run(signals);
+            code.map_err(StartError::system("supervise the process that serves"))
+        }
+        None => Ok(0),
+    }
 }
 
 /// The control plane's state.
@@ -158,6 +170,8 @@ struct Server {
     upgrade: Upgrade,
     /// Whether another process serves now.
     is_replaced: bool,
+    /// What this process is in its container.
+    role: Role,
     /// Whether a reload was requested by a signal during the upgrade that runs.
     is_reload_postponed: bool,
     manager: ServiceManager,
@@ -182,13 +196,9 @@ impl Server {
         logs: &Arc<Mutex<Option<Logs>>>,
         on_start: impl FnOnce(&Running),
     ) -> Result<Self, StartError> {
-        let Plan {
-            mut config,
-            source,
-            source_name,
-            pid_file,
-        } = plan;
-        let manager = ServiceManager::of_this_process(inherited.is_upgrade());
+        let mut config = plan.config;
+        let role = Role::of_this_process(inherited.take_pipe())?;
+        let manager = ServiceManager::of_this_process(inherited.is_upgrade(), role.is_supervised());
         let resources = Resources::take(config.workers);
         limits::resolve(&mut config, resources);
         let mut sockets = Listening::bind(&config, &mut inherited)?;
@@ -206,13 +216,13 @@ impl Server {
             logs: Arc::clone(logs),
             listeners: listeners.running(),
             started: (clock::now(), clock::wall()),
-            config_state: Mutex::new(ConfigState::new(&config, source_name)),
+            config_state: Mutex::new(ConfigState::new(&config, plan.source_name)),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
         let tasks = watch(&state);
         let (mut admin, requests) = AdminApi::new(&state);
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
-        let pid_file = pid_file.map(PidFile::prepare).transpose()?;
+        let pid_file = plan.pid_file.map(PidFile::prepare).transpose()?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let mut workers = Workers::new(&state, listeners.list(), resources.workers);
         let prepared = workers.prepare(resources.workers)?;
@@ -223,7 +233,7 @@ impl Server {
         pid_file.iter().for_each(PidFile::publish);
         on_start(&running);
         running.announce(resources);
-        inherited.serving();
+        inherited.serving(&role);
         listeners.own_files(sockets.files);
         admin.own_file(sockets.admin_file);
         manager.ready();
@@ -231,12 +241,13 @@ impl Server {
             timeouts: config.timeouts,
             guard: Guard::new(&config),
             config_watch: ConfigWatch::off(),
-            reloads: Reloads::new(source, config, resources, backends.shared, backends.keep),
+            reloads: Reloads::new(plan.source, config, resources, backends.shared, backends.keep),
             state,
             listeners,
             admin,
             upgrade: Upgrade::default(),
             is_replaced: false,
+            role,
             is_reload_postponed: false,
             manager,
             _pid_file: pid_file,
@@ -275,7 +286,7 @@ impl Server {
                     Command::Plan(request) => self.reloads.plan(request),
                     Command::Upgrade(reply) => self.start_upgrade(Some(reply)),
                 },
-                result = self.upgrade.ended() => if self.finish_upgrade(result) { break },
+                result = self.upgrade.ended() => if self.finish_upgrade(result, false) { break },
                 () = stopping::next(&mut watchdog) => self.notify_watchdog(),
                 Some(change) = self.operations.recv() => self.change_backend(change),
                 read = self.reloads.read(), if self.waiting.is_none() => self.prepare_reload(read).await,
@@ -285,6 +296,7 @@ impl Server {
                 hash = self.config_watch.changed() => self.reload_changed_file(hash),
                 () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
                 worker = self.workers.next_ended() => self.listeners.discard_shares(worker),
+                () = self.role.changed(), if !self.upgrade.is_running() => {}
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }
         }
@@ -311,12 +323,15 @@ impl Server {
         });
     }
 
-    async fn join(self) {
+    /// Ends everything. Returns what remains of process 1 of a container that was replaced.
+    async fn join(self) -> Option<(Supervisor, Signals)> {
         self.workers.join();
         // The spans of the last requests are there now.
         if let Some(tracer) = &self.state.shared.snapshot().tracer {
             tracer.queue.drain(SPANS_GRACE).await;
         }
+        let supervisor = self.role.supervisor().filter(|_| self.is_replaced);
+        supervisor.map(|supervisor| (supervisor, self.signals))
     }
 }
 

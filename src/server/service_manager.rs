@@ -13,11 +13,14 @@ use std::time::Duration;
 pub(super) struct ServiceManager {
     address: Option<OsString>,
     watchdog: Option<Duration>,
+    /// The id of the main process.
+    main: u32,
 }
 
 impl ServiceManager {
-    /// The one that has started this process, or the one that is upgraded to this.
-    pub(super) fn of_this_process(is_upgrade: bool) -> Self {
+    /// The one that has started this process, or the one that is upgraded to this. The main process of a container stays
+    /// process 1.
+    pub(super) fn of_this_process(is_upgrade: bool, is_supervised: bool) -> Self {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let id = number("WATCHDOG_PID");
         let is_for_us = is_upgrade || id.is_none_or(|id| id == u64::from(std::process::id()));
@@ -25,6 +28,10 @@ impl ServiceManager {
         Self {
             address: std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
             watchdog: watchdog.map(Duration::from_micros),
+            main: match is_supervised {
+                true => 1,
+                false => std::process::id(),
+            },
         }
     }
 
@@ -42,10 +49,7 @@ impl ServiceManager {
 
     /// It serves.
     pub(super) fn ready(&self) {
-        self.send(&format!(
-            "READY=1\nMAINPID={}\nSTATUS=Serving",
-            std::process::id()
-        ));
+        self.send(&format!("READY=1\nMAINPID={}\nSTATUS=Serving", self.main));
     }
 
     /// It begins to reload. `now` is the monotonic clock in microseconds.
@@ -109,6 +113,7 @@ mod tests {
             let manager = ServiceManager {
                 address: Some(address),
                 watchdog: Some(Duration::from_secs(4)),
+                main: 1,
             };
             assert_eq!(manager.watchdog(), Some(Duration::from_secs(2)));
             manager.stopping();
@@ -124,6 +129,7 @@ mod tests {
         let manager = ServiceManager {
             address: None,
             watchdog: Some(Duration::from_secs(4)),
+            main: 1,
         };
         assert_eq!(manager.watchdog(), None);
         manager.ready();

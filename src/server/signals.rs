@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The action that a signal requests.
@@ -15,6 +16,18 @@ pub(super) enum Event {
     ReopenLogs,
     /// `SIGUSR2`
     Upgrade,
+}
+
+impl Event {
+    /// The signal that requests it.
+    pub(super) fn signal(self) -> process::Signal {
+        match self {
+            Self::Stop => process::Signal::TERM,
+            Self::Reload => process::Signal::HUP,
+            Self::ReopenLogs => process::Signal::USR1,
+            Self::Upgrade => process::Signal::USR2,
+        }
+    }
 }
 
 /// The handlers of all these signals.

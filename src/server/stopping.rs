@@ -127,13 +127,10 @@ impl Server {
         self.upgrade.start(sockets, self.timeouts.upgrade, reply);
     }
 
-    fn may_upgrade(&self) -> Result<Sockets, String> {
+    fn may_upgrade(&mut self) -> Result<Sockets, String> {
         let refusal = match () {
             () if self.upgrade.is_running() => "another upgrade is running",
             () if self.reloads.is_running() => "a reload is running; try again",
-            () if std::process::id() == 1 => {
-                "this is process 1 of a container, which ends with it: replace the container instead"
-            }
             () if self.state.config_state().source == "stdin" => {
                 "the config came from standard input, which a new process cannot read again"
             }
@@ -143,15 +140,22 @@ impl Server {
             return Err(refusal.to_owned());
         }
         let bound = self.listeners.sockets().chain(self.admin.socket());
-        Sockets::of(bound).map_err(|error: io::Error| format!("cannot duplicate a listening socket: {error}"))
+        let pipe = self.role.pipe();
+        let pipe = pipe.map_err(|error| format!("cannot make a pipe for the new process: {error}"))?;
+        Sockets::of(bound, pipe)
+            .map_err(|error: io::Error| format!("cannot duplicate a listening socket: {error}"))
     }
 
-    /// Returns whether another process serves now.
-    pub(super) fn finish_upgrade(&mut self, result: Result<u32, String>) -> bool {
+    /// Returns whether another process serves now. `is_stopping` tells whether a stop was requested meanwhile.
+    pub(super) fn finish_upgrade(&mut self, result: Result<u32, String>, is_stopping: bool) -> bool {
         match result {
             Ok(process) => {
                 tracing::info!(process, "Upgraded: the new process serves");
-                self.manager.replaced_by(process);
+                // The main process of a container stays process 1.
+                if !self.role.is_supervised() {
+                    self.manager.replaced_by(process);
+                }
+                self.role.replaced_by(process, is_stopping);
                 self.is_replaced = true;
                 // Responses that run are finished, such as the one to the request to upgrade.
                 self.admin.own_file(false);
@@ -185,9 +189,11 @@ impl Server {
             }
         };
         let process = result.clone().ok();
-        // A service manager sends the signal to all processes of the service: a second one would cut requests.
-        if self.finish_upgrade(result)
+        // A service manager sends the signal to all processes of the service, and process 1 of a container to all that serve: a
+        // second one would cut requests.
+        if self.finish_upgrade(result, true)
             && !self.manager.is_present()
+            && !self.role.is_supervised()
             && let Some(process) = process.and_then(|process| Pid::from_raw(process.cast_signed()))
         {
             let _ = kill_process(process, Signal::TERM);
@@ -225,7 +231,13 @@ impl Server {
             tokio::select! {
                 () = self.workers.all_ended() => return,
                 () = &mut deadline => break,
-                event = self.signals.next() => if event == Event::Stop { break },
+                event = self.signals.next() => {
+                    if event == Event::ReopenLogs {
+                        self.reopen_logs();
+                    }
+                    if self.role.ends_drain(event) { break }
+                }
+                () = self.role.changed(), if !self.upgrade.is_running() => if self.role.has_failed() { break },
                 Some(change) = self.changes.recv() => self.apply_health_changes(change),
                 () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
             }

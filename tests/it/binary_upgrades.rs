@@ -17,14 +17,14 @@ use serde_json::Value;
 use crate::support::http2::Http2;
 use crate::support::{Backend, Gate, Proxy, Response, wait_until_within};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A folder with a copy of the program, its config and its files. Removed at the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("evenkeel-upgrade-{}-{number}", std::process::id());
@@ -35,19 +35,19 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_string_lossy().into_owned()
     }
 
-    fn install_program(&self) {
+    pub(crate) fn install_program(&self) {
         self.install("cp \"$1\" \"$2\"", BINARY);
     }
 
-    fn install_script(&self, script: &str) {
+    pub(crate) fn install_script(&self, script: &str) {
         let write = "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\"";
         self.install(write, &format!("#!/bin/sh\n{script}\n"));
     }
@@ -92,14 +92,14 @@ fn pid_of(text: &str) -> Option<Pid> {
     Pid::from_raw(text.trim().parse().ok()?)
 }
 
-fn upgrade(proxy: &Proxy) -> Output {
+pub(crate) fn upgrade(proxy: &Proxy) -> Output {
     let admin = proxy.admin().to_string();
     let words = ["ctl", "--admin", &admin, "--json", "upgrade"];
     Command::new(BINARY).args(words).output().unwrap()
 }
 
 /// One request on a connection of its own.
-fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -109,7 +109,7 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(response)
 }
 
-fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
     wait_until_within(DEADLINE, what, is_so);
 }
 
@@ -335,7 +335,7 @@ fn a_stop_accepts_for_the_drain_delay_while_it_is_not_ready() {
 }
 
 /// A program that waits until the file `go` exists, after it has written its id to `begun`.
-fn waiting(folder: &Folder, then: &str) -> String {
+pub(crate) fn waiting(folder: &Folder, then: &str) -> String {
     let (begun, go) = (folder.text("begun"), folder.text("go"));
     format!("echo $$ > {begun}.new; mv {begun}.new {begun}; while [ ! -e {go} ]; do sleep 0.05; done; {then}")
 }

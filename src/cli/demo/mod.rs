@@ -140,7 +140,8 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
     }
     drop(traffic);
     match ended {
-        Ok(()) => Ok(Outcome::Fine),
+        Ok(0) => Ok(Outcome::Fine),
+        Ok(code) => Ok(Outcome::Replaced(code)),
         Err(error) => {
             writeln!(streams.err, "evenkeel: {error}{}", hint(&error, &config))?;
             Ok(Outcome::Failed)

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::super::container::Role;
 use super::table::Table;
 use super::{READY, SERVE, SERVING, VARIABLE};
 use crate::net::{self, Bound, ListenAddress};
@@ -19,6 +20,8 @@ pub(in super::super) struct Inherited {
     /// The addresses of those that no listener has taken.
     unused: Vec<String>,
     old: Option<UnixStream>,
+    /// To process 1 of the container.
+    pipe: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
 }
 
@@ -71,6 +74,7 @@ impl Inherited {
         };
         let table: Table = serde_json::from_slice(&text)?;
         let stderr = descriptors.pop();
+        let pipe = descriptors.pop_if(|_| table.has_pipe);
         let pairs = table.sockets.into_iter().zip(descriptors);
         let sockets = pairs.filter_map(|(entry, descriptor)| {
             Some(Socket {
@@ -84,6 +88,7 @@ impl Inherited {
             sockets: sockets.collect(),
             unused: Vec::new(),
             old: Some(old),
+            pipe,
             stderr,
         })
     }
@@ -91,6 +96,11 @@ impl Inherited {
     /// Whether another process is upgraded to this one.
     pub(in super::super) fn is_upgrade(&self) -> bool {
         self.old.is_some()
+    }
+
+    /// The pipe to process 1 of the container, if that is Evenkeel too. `None` at the second call.
+    pub(in super::super) fn take_pipe(&mut self) -> Option<OwnedFd> {
+        self.pipe.take()
     }
 
     /// The socket that is bound to `address`, if there is one. The file of a Unix socket stays that of the old process until
@@ -145,14 +155,15 @@ impl Inherited {
         }
     }
 
-    /// Says that this process accepts.
-    pub(in super::super) fn serving(&mut self) {
+    /// Says that this process accepts, to process 1 of the container too.
+    pub(in super::super) fn serving(&mut self, role: &Role) {
         self.replace_stderr();
         if let Some(mut old) = self.old.take() {
             let unused = serde_json::to_vec(&self.unused).unwrap_or_default();
             // It may have ended.
             let _ = old.write_all(&[SERVING, &unused].concat());
         }
+        role.serving();
     }
 
     /// Until now the old process has read the standard error, to know why this one fails.

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use std::{future, thread};
 
 use tokio::sync::oneshot;
 
+use super::super::container::is_process_1;
 use super::table::{Entry, Table};
 use super::{GIVE_UP, READY, SERVE, SERVING, VARIABLE};
 use crate::clock::{self, Instant};
@@ -70,17 +72,23 @@ enum Stage {
 pub(in super::super) struct Sockets {
     entries: Vec<Entry>,
     descriptors: Vec<OwnedFd>,
+    /// To process 1 of the container.
+    pipe: Option<OwnedFd>,
 }
 
 impl Sockets {
-    /// Duplicates them.
+    /// Duplicates them. `pipe` goes with them: that to process 1 of the container.
     ///
     /// # Errors
     /// No descriptor is free.
-    pub(in super::super) fn of<'b>(bound: impl Iterator<Item = &'b Bound>) -> io::Result<Self> {
+    pub(in super::super) fn of<'b>(
+        bound: impl Iterator<Item = &'b Bound>,
+        pipe: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let mut sockets = Self {
             entries: Vec::new(),
             descriptors: Vec::new(),
+            pipe,
         };
         for socket in bound {
             sockets.descriptors.push(socket.descriptor()?);
@@ -178,6 +186,10 @@ fn replace(sockets: &Sockets, stage: &Mutex<Stage>, deadline: Instant) -> Result
         .env_remove("LISTEN_FDNAMES")
         .stdin(its)
         .stderr(Stdio::piped());
+    if is_process_1() {
+        // A terminal signals all processes of its group. This one passes signals on, and a second one would cut requests.
+        command.process_group(0);
+    }
     let started = command.spawn();
     // It keeps the other end of the channel.
     drop(command);
@@ -208,10 +220,12 @@ fn hand_over(
     }
     let table = Table {
         sockets: sockets.entries.clone(),
+        has_pipe: sockets.pipe.is_some(),
     };
     let text = serde_json::to_vec(&table)?;
     let stderr = io::stderr();
-    let descriptors = sockets.descriptors.iter().map(|descriptor| descriptor.as_fd());
+    let descriptors = sockets.descriptors.iter().chain(&sockets.pipe);
+    let descriptors = descriptors.map(|descriptor| descriptor.as_fd());
     let descriptors: Vec<_> = descriptors.chain([stderr.as_fd()]).collect();
     let left = || {
         deadline

@@ -37,6 +37,9 @@ impl Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Table {
     pub(super) sockets: Vec<Entry>,
+    /// Whether the pipe to process 1 of the container comes after them. Older versions have none.
+    #[serde(default)]
+    pub(super) has_pipe: bool,
 }
 
 #[cfg(test)]
