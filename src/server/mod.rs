@@ -245,7 +245,7 @@ impl Server {
             state,
             listeners,
             admin,
-            upgrade: Upgrade::default(),
+            upgrade: Upgrade::new(),
             is_replaced: false,
             role,
             is_reload_postponed: false,

@@ -213,6 +213,19 @@ fn a_new_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
 }
 
 #[test]
+fn the_file_at_the_path_of_the_start_is_run_although_the_running_one_was_renamed() {
+    let (folder, backend) = (Folder::new(), Backend::saying("hello"));
+    let proxy = folder.start(&backend, "", &[]);
+    fs::rename(folder.path("program"), folder.path("program.old")).unwrap();
+    folder.install_script("echo the new file runs >&2; exit 3");
+    let output = upgrade(&proxy);
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(shown.contains("the new file runs"), "{shown}");
+    assert!(ask(proxy.address(), "/").unwrap().ends_with("hello"));
+    assert!(proxy.stop().success());
+}
+
+#[test]
 fn the_new_process_serves_when_the_old_one_is_killed_meanwhile() {
     let (folder, backend) = (Folder::new(), Backend::saying("hello"));
     let proxy = folder.start(&backend, "", &[]);

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,8 +40,10 @@ const DELETED: &[u8] = b" (deleted)";
 pub(in super::super) type Reply = oneshot::Sender<Result<u32, String>>;
 
 /// An upgrade, while one runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in super::super) struct Upgrade {
+    /// The path that this process was started from, or why it is unknown.
+    program: Result<PathBuf, String>,
     running: Option<Running>,
     /// The addresses of the sockets that the new process has not taken.
     unused: Vec<String>,
@@ -103,6 +105,16 @@ impl Sockets {
 }
 
 impl Upgrade {
+    /// None runs. Called at the start of the process: the kernel follows a program that is renamed, such as to keep it, and its path
+    /// would lead to the old one later.
+    pub(in super::super) fn new() -> Self {
+        Self {
+            program: program().map_err(|error| format!("the path of this program is unknown: {error}")),
+            running: None,
+            unused: Vec::new(),
+        }
+    }
+
     /// Whether an upgrade runs.
     pub(in super::super) fn is_running(&self) -> bool {
         self.running.is_some()
@@ -117,9 +129,12 @@ impl Upgrade {
             reply,
             stage: Arc::clone(&stage),
         });
+        let program = self.program.clone();
         let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+            let deadline = clock::now() + limit;
+            let result = program.and_then(|program| replace(&program, &sockets, &stage, deadline));
             // The control plane may be stopping.
-            let _ = done.send(replace(&sockets, &stage, clock::now() + limit));
+            let _ = done.send(result);
         });
         if let Err(error) = started {
             // The sender is dropped, and `ended` returns an error.
@@ -173,11 +188,15 @@ fn program() -> io::Result<PathBuf> {
 }
 
 /// Starts the program again and hands over to it. Blocks.
-fn replace(sockets: &Sockets, stage: &Mutex<Stage>, deadline: Instant) -> Result<u32, String> {
+fn replace(
+    program: &Path,
+    sockets: &Sockets,
+    stage: &Mutex<Stage>,
+    deadline: Instant,
+) -> Result<u32, String> {
     let (channel, its) = UnixStream::pair().map_err(|error| format!("cannot make a socket: {error}"))?;
-    let program = program().map_err(|error| format!("the path of this program is unknown: {error}"))?;
     let its: OwnedFd = its.into();
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
     command
         .args(std::env::args_os().skip(1))
         .env(VARIABLE, std::process::id().to_string())
