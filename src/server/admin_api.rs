@@ -99,7 +99,7 @@ impl AdminApi {
         }
         let address = &wanted.address;
         let bound = net::listen_beside(address, closing.chain(self.closing(Some(wanted))));
-        let bound = bound.map_err(|source| StartError::bind(address, source))?;
+        let bound = bound.map_err(|source| StartError::bind(address, source).of_admin())?;
         Ok(Some(bound))
     }
 

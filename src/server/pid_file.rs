@@ -20,9 +20,10 @@ impl PidFile {
         let mut name = path.clone().into_os_string();
         name.push(format!(".{id}"));
         let prepared = PathBuf::from(name);
-        let written = fs::write(&prepared, format!("{id}\n"));
-        written.map_err(StartError::system("write the file of `--pid-file`"))?;
-        Ok(Self { path, prepared })
+        match fs::write(&prepared, format!("{id}\n")) {
+            Ok(()) => Ok(Self { path, prepared }),
+            Err(source) => Err(StartError::PidFile { path, source }),
+        }
     }
 
     /// Replaces the file: this process serves.

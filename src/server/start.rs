@@ -58,7 +58,7 @@ impl Listening {
             bound.files.push(is_owned);
         }
         if let Some(admin) = &config.admin {
-            let (socket, is_owned) = bind(&admin.address, inherited)?;
+            let (socket, is_owned) = bind(&admin.address, inherited).map_err(StartError::of_admin)?;
             bound.admin = Some(socket);
             bound.admin_file = is_owned;
         }
@@ -75,7 +75,7 @@ impl Listening {
         };
         if let (Some(bound), Some(settings)) = (&self.admin, &config.admin) {
             let listening = bound.listen();
-            listening.map_err(|source| StartError::bind(&settings.address, source))?;
+            listening.map_err(|source| StartError::bind(&settings.address, source).of_admin())?;
         }
         self.listeners.iter().zip(&config.listeners).map(open).collect()
     }

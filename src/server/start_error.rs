@@ -1,6 +1,7 @@
 //! Errors at the start of the process: what failed, the system's error, and what to do.
 
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use evenkeel_balance::policy::{FeedError, Source};
@@ -71,6 +72,14 @@ pub enum StartError {
     /// A log could not be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The file of the process id could not be written.
+    #[error("cannot write the file of `--pid-file`, {}: {source} (its folder must exist, and the user of this process must be allowed to write there)", path.display())]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// A thread, a runtime or another resource of the system could not be created.
     #[error("cannot {what}: {source}")]
     System {
@@ -92,6 +101,14 @@ impl StartError {
             hint: hint(address, source.kind()),
             source,
         }
+    }
+
+    /// The same error about the address of the admin API, which a config need not name.
+    pub(super) fn of_admin(mut self) -> Self {
+        if let Self::Bind { hint, .. } = &mut self {
+            hint.push_str("; the admin API uses this address: `admin` sets another one, or `off`");
+        }
+        self
     }
 
     /// Makes a `System` error of the operation `what`.
@@ -172,6 +189,11 @@ mod tests {
             let shown = StartError::bind(&address, kind.into()).to_string();
             assert!(shown.contains(words), "{shown}");
         }
+        let shown = StartError::bind(&ip("127.0.0.1:9900"), ErrorKind::AddrInUse.into()).of_admin();
+        assert!(
+            shown.to_string().ends_with("`admin` sets another one, or `off`"),
+            "{shown}"
+        );
         let shown = StartError::system("start a worker thread")(ErrorKind::OutOfMemory.into()).to_string();
         assert_eq!(shown, "cannot start a worker thread: out of memory");
     }

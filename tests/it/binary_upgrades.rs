@@ -417,7 +417,7 @@ fn a_pid_file_that_cannot_be_written_fails_the_upgrade_before_the_new_process_se
     fs::rename(folder.path("sub"), folder.path("moved")).unwrap();
     let output = upgrade(&proxy);
     let shown = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(shown.contains("--pid-file"), "{shown}");
+    assert!(shown.contains("--pid-file") && shown.contains(&pid), "{shown}");
     assert!(ask(proxy.address(), "/").unwrap().ends_with("hello"));
     assert!(proxy.stop().success());
 }
