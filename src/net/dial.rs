@@ -15,6 +15,7 @@ use socket2::SockRef;
 use super::keepalive::enable_keepalive;
 use super::{MAX_ADDRESSES, Socket};
 use crate::clock::{sleep, timeout};
+use crate::tls;
 
 /// Time after which the next address is tried in parallel (RFC 8305 §5, Connection Attempt Delay).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -41,7 +42,7 @@ pub enum DialError {
     #[error("timed out during the handshake")]
     HandshakeTimedOut,
     /// The TLS handshake failed: the backend's certificate is not trusted, or it does not speak TLS.
-    #[error("TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {}", tls::reason(.0))]
     Tls(#[source] io::Error),
     /// Any other error, such as no route.
     #[error("cannot connect: {0}")]

@@ -73,8 +73,17 @@ fn certificate_reason(error: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "the certificate is not valid yet: check the clocks of both machines".to_owned()
         }
+        error if is_ca_used_by_a_server(error) => {
+            "the certificate is that of an authority, as `openssl req -x509` makes it: set `tls.ca` to this certificate"
+                .to_owned()
+        }
         error => format!("the certificate is not valid: {error}"),
     }
+}
+
+/// Whether a certificate was rejected because it is a CA. rustls has no variant for this webpki error.
+pub(super) fn is_ca_used_by_a_server(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(reason) if reason.0.to_string() == "CaUsedAsEndEntity")
 }
 
 fn alert_reason(alert: AlertDescription) -> String {

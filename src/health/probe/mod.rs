@@ -168,7 +168,7 @@ pub enum ProbeError {
     #[error("{}", Malformed::Http2Response)]
     Http2,
     /// The backend does not speak HTTP/2 where HTTP/2 is expected.
-    #[error("response is not HTTP/2")]
+    #[error("response is not HTTP/2: if the backend speaks HTTP/1.1, use http:// instead of h2c:// for it")]
     NotHttp2,
     /// The gRPC service reports a status other than `SERVING`.
     #[error("gRPC service is not serving")]

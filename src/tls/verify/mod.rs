@@ -11,6 +11,8 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::failure::is_ca_used_by_a_server;
+
 /// Accepts a certificate that is signed by a trusted CA, or that is itself listed in the CA file.
 #[derive(Debug)]
 pub(super) struct BackendVerifier {
@@ -72,14 +74,8 @@ impl ServerCertVerifier for BackendVerifier {
     }
 }
 
-/// Whether a certificate was rejected because it is a CA. rustls has no variant for this webpki error.
 fn is_ca_error(error: &Error) -> bool {
-    match error {
-        Error::InvalidCertificate(CertificateError::Other(reason)) => {
-            reason.0.to_string() == "CaUsedAsEndEntity"
-        }
-        _ => false,
-    }
+    matches!(error, Error::InvalidCertificate(error) if is_ca_used_by_a_server(error))
 }
 
 /// Checks name, validity period and purpose of a certificate that is trusted because it is listed.

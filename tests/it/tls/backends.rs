@@ -50,12 +50,12 @@ fn an_unverified_backend_is_down_and_the_reason_is_shown() {
     let ca = format!("ca: \"{ca}\"");
     for (pair, why) in [
         (Authority::new().sign_for(&["localhost"]), "UnknownIssuer"),
-        (bench.authority.sign_for(&["other.test"]), "not valid for name"),
+        (bench.authority.sign_for(&["other.test"]), "set `tls.server_name`"),
         (
             bench.authority.sign(&wanted(&["localhost"]).days(-2, -1)),
             "expired",
         ),
-        (wanted(&["localhost"]).authority().alone(), ""),
+        (wanted(&["localhost"]).authority().alone(), "set `tls.ca`"),
     ] {
         let backend = Secured::start(&pair, None);
         let proxy = pool(&backend.url("localhost"), &ca).start();
