@@ -267,7 +267,8 @@ fn refusal(response: Fetched) -> Box<Refusal> {
         let is_listed = listed
             .iter()
             .any(|listed| listed.eq_ignore_ascii_case(name.as_bytes()));
-        if id.is_hop_by_hop() || is_framing || is_listed {
+        // The response to the client has a date of its own.
+        if id.is_hop_by_hop() || is_framing || is_listed || id == FieldName::Date {
             continue;
         }
         if name.eq_ignore_ascii_case("content-type") {

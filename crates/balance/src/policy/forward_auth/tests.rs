@@ -169,6 +169,7 @@ fn other_responses_go_to_the_client_as_they_are() {
     ] {
         let headers = [
             ("Location", "https://login.test/"),
+            ("Date", "Tue, 24 Nov 2026 10:15:30 GMT"),
             ("Set-Cookie", "a=1"),
             ("set-cookie", "b=2"),
             ("Content-Type", "text/html"),
