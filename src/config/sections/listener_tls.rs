@@ -83,6 +83,14 @@ pub(super) fn read(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         report(&tls, node.span, message.to_owned());
         return None;
     }
+    if let (Some(written), false) = (client_ca, tls.has("client_auth")) {
+        let warning = Diagnostic::warning(
+            written.span,
+            "`client_ca` has no effect: no client is asked for a certificate",
+        );
+        let note = "write `client_auth: required`, or `client_auth: optional`";
+        reader.cx.report(warning.note(note));
+    }
     if certificates.is_empty() {
         return None;
     }

@@ -24,7 +24,7 @@ use crate::schema::{self, Form, Key, Kind};
 pub(super) const KEY: Key = Key::new(
     "policies",
     Kind::Map(&Kind::Row(&TABLE)),
-    "Policies by name, each a map from its kind to its parameters; `evenkeel policies` lists the kinds. Routes name those that apply to them. The order in which policies act is fixed: `ip`; `cors`; `rate_limit` and `concurrency` by address, header, cookie or query; `body_limit`; `basic_auth`, `jwt` and `forward_auth`; `rate_limit` and `concurrency` by `user` or `jwt.NAME`; then, for responses, `error_pages` and `compress`.",
+    "Policies by name, each a map from its kind to its parameters; `evenkeel policies` lists the kinds. Routes name those that apply to them. The order in which policies act is fixed: `ip`; `cors`; `rate_limit` and `concurrency` by address, path, host, header, cookie or query; `body_limit`; `basic_auth`, `jwt` and `forward_auth`; `rate_limit` and `concurrency` by `user` or `jwt.NAME`; then, for responses, `error_pages` and `compress`.",
 );
 
 /// `policies` of a route.

@@ -59,7 +59,7 @@ pub(super) const PATH_REGEX: Key = Key::new(
     Kind::Text(Form::new(
         "a regular expression, such as '/v[0-9]+/users/(?<id>[0-9]+)'",
     )),
-    "A regular expression for the whole path. `${path.NAME}` is the group `(?<NAME>…)` in values of headers. It takes linear time, and knows no look-around or back-references.",
+    "A regular expression for the whole path. `${path.NAME}` is the group `(?<NAME>…)` in values of headers. It takes linear time, and has no look-around or back-references.",
 );
 
 /// `method`.
@@ -138,20 +138,25 @@ pub(super) fn read(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Opt
     let name = name(reader);
     let hosts = items(reader, "host", |written| route_host::read(reader, written));
     let path = path(reader);
-    let conditions = Conditions {
-        methods: items(reader, "method", |written| method(reader, written)).unwrap_or_default(),
-        headers: values(reader, "headers"),
-        query: values(reader, "query"),
-        cookies: values(reader, "cookies"),
-        client_ip: items(reader, "client_ip", |written| block(reader, written)).unwrap_or_default(),
-        listeners: items(reader, "listener", |written| listener(reader, written, listeners))
-            .unwrap_or_default(),
-    };
+    let methods = items(reader, "method", |written| method(reader, written));
+    let headers = values(reader, "headers");
+    let query = values(reader, "query");
+    let cookies = values(reader, "cookies");
+    let client_ip = items(reader, "client_ip", |written| block(reader, written));
+    let listeners = items(reader, "listener", |written| listener(reader, written, listeners));
+    // All keys are read by now, so all errors are reported. Without a key that was invalid, the route would equal others.
     Some(Matcher {
         name: name?,
         hosts: hosts?,
         path: path?,
-        conditions,
+        conditions: Conditions {
+            methods: methods?,
+            headers: headers?,
+            query: query?,
+            cookies: cookies?,
+            client_ip: client_ip?,
+            listeners: listeners?,
+        },
     })
 }
 
@@ -375,27 +380,27 @@ fn several(text: &str) -> Option<String> {
 }
 
 /// Reads `headers`, `query` or `cookies`.
-fn values(reader: &Reader<'_>, key: &str) -> Vec<ValueCondition> {
+/// `None` is an error that was reported.
+fn values(reader: &Reader<'_>, key: &str) -> Option<Vec<ValueCondition>> {
     let Some(node) = reader.node(key) else {
-        return Vec::new();
+        return Some(Vec::new());
     };
     let Value::Map(entries) = &node.value else {
         reader.refuse_node(key, node);
-        return Vec::new();
+        return None;
     };
     if let (Some(span), []) = (reader.key_span(key), entries.as_slice()) {
         let note = format!("write at least one name and value, or remove `{key}`");
         reader
             .cx
             .report(Diagnostic::error(span, format!("`{key}` is empty")).note(note));
+        return None;
     }
     if key == "headers" {
         refuse_equal_headers(reader, entries);
     }
-    entries
-        .iter()
-        .filter_map(|entry| value(reader, key, entry))
-        .collect()
+    let found: Vec<Option<_>> = entries.iter().map(|entry| value(reader, key, entry)).collect();
+    found.into_iter().collect()
 }
 
 fn value(reader: &Reader<'_>, key: &str, entry: &Entry) -> Option<ValueCondition> {

@@ -351,6 +351,21 @@ fn rejects_invalid_backends() {
 }
 
 #[test]
+fn a_route_with_an_invalid_condition_is_no_duplicate_of_another() {
+    // Without the condition, it would equal the first one.
+    for condition in ["method: get", "client_ip: x", "headers: { a: }"] {
+        let shown = bad(&format!(
+            "listen: :1\npools: {{ api: {{ backends: [http://a:1] }} }}\nroutes: [{{ pool: api }}, {{ pool: api, {condition} }}]\n"
+        ))
+        .to_string();
+        assert!(
+            shown.contains("\n1 error") && !shown.contains("duplicate route"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn rejects_invalid_pools_and_routes() {
     let pools = |rest: &str| format!("listen: :1\npools: {{ api: {{ backends: [http://a:1] }} }}\n{rest}");
     expect_error(

@@ -63,6 +63,27 @@ fn a_certificate_that_is_not_valid_yet_is_a_warning_for_both() {
 }
 
 #[test]
+fn warns_of_authorities_of_clients_that_are_not_asked_for_a_certificate() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let item = folder.put("site", &authority.sign_for(&["a.test"]));
+    let ca = folder.write("ca.pem", &authority.pem());
+    let config =
+        |more: &str| listener(&item).replace("] } }", &format!("], client_ca: \"{ca}\"{more} }} }}"));
+    let warnings = loaded(&config("")).warnings;
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    assert!(
+        warning.to_string().contains("write `client_auth: required`"),
+        "{warning}"
+    );
+    for said in ["none", "optional", "required"] {
+        let warnings = loaded(&config(&format!(", client_auth: {said}"))).warnings;
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+}
+
+#[test]
 fn warns_of_two_certificates_with_the_same_name_and_key_type() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let first = folder.put("first", &authority.sign_for(&["a.test", "b.test"]));
