@@ -90,7 +90,7 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Shows what a reload would change in the running process
     Plan(plan::PlanArguments),
-    /// Shows and changes the running process: status, reload, drain, ready, weight, log-level, events
+    /// Shows and changes the running process: status, reload, upgrade, drain, ready, weight, log-level, events
     Ctl(ctl::CtlArguments),
     /// Shows the running process in the terminal: traffic, pools, backends and events
     Top(top::TopArguments),

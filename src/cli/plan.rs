@@ -21,7 +21,7 @@ pub(super) struct PlanArguments {
     /// New config file, or - for stdin [default: the file of the running process]
     #[arg(short, long, value_name = "NEW")]
     config: Option<std::path::PathBuf>,
-    /// Address of the admin API of the running process [default: the variable EVENKEEL_ADMIN, or 127.0.0.1:9900]
+    /// Address of the admin API of the running process, or unix:PATH [default: the variable EVENKEEL_ADMIN, or 127.0.0.1:9900]
     #[arg(long, value_name = "ADDRESS", value_parser = admin_api::parse)]
     admin: Option<ListenAddress>,
     /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]

@@ -312,7 +312,18 @@ fn help_and_version_go_to_stdout() {
     );
     let (outcome, out, _) = run(&["--help"]);
     assert_eq!(outcome, Outcome::Fine);
-    assert!(out.contains("print-config") && !out.contains("upgrade"), "{out}");
+    assert!(out.contains("print-config"), "{out}");
+}
+
+#[test]
+fn the_help_of_ctl_names_all_of_its_commands() {
+    let command = <CommandLine as clap::CommandFactory>::command();
+    let ctl = command.find_subcommand("ctl").unwrap();
+    let about = ctl.get_about().unwrap().to_string();
+    let (_, named) = about.split_once(": ").unwrap();
+    let named: Vec<&str> = named.split(", ").collect();
+    let commands: Vec<&str> = ctl.get_subcommands().map(clap::Command::get_name).collect();
+    assert_eq!(named, commands);
 }
 
 /// A pipe whose reader has closed it.

@@ -89,7 +89,7 @@ async fn accept_tls(
 ) -> Option<(Encrypted, Peer)> {
     let started = clock::now();
     let mut stream = Encrypted::new(socket, tls.accept().ok()?);
-    let result = handshake_by_deadline(&mut stream, ctx).await;
+    let result = handshake_by_deadline(&mut stream, &peer, ctx).await;
     let result = result.and_then(|()| record_certificate(&mut peer, &stream));
     let Err(failure) = result else {
         if let Some(tls) = &peer.tls {
@@ -106,7 +106,11 @@ async fn accept_tls(
 }
 
 /// Performs the handshake within `client_header`.
-async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> Result<(), HandshakeFailure> {
+async fn handshake_by_deadline(
+    stream: &mut Encrypted,
+    peer: &Peer,
+    ctx: &AcceptContext,
+) -> Result<(), HandshakeFailure> {
     let timer = ctx.worker.wheel.timer();
     let ticket = ctx
         .connection_tasks
@@ -117,7 +121,8 @@ async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> R
     poll_fn(|context| {
         if let Poll::Ready(result) = handshake.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| {
-                tracing::debug!(%error, "TLS handshake failed");
+                let client = peer.ip_address().map(tracing::field::display);
+                tracing::debug!(client, %error, "TLS handshake failed");
                 tls::failure(&error)
             }));
         }
