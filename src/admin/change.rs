@@ -39,8 +39,8 @@ pub struct BackendChange {
 /// Why nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UnknownBackend {
-    /// There is no such pool.
-    Pool,
+    /// There is no such pool; the pools are these.
+    Pool(Vec<String>),
     /// The pool has no such backend; its backends are these.
     Backend(Vec<String>),
 }

@@ -18,7 +18,10 @@ impl Server {
         let snapshot = self.state.shared.snapshot();
         let mut pools = snapshot.pools.iter();
         let pool = pools.find(|pool| *pool.settings.name == *change.pool);
-        let pool = pool.ok_or(UnknownBackend::Pool)?;
+        let Some(pool) = pool else {
+            let known = snapshot.pools.iter().map(|pool| pool.settings.name.to_string());
+            return Err(UnknownBackend::Pool(known.collect()));
+        };
         let roster = pool.roster();
         let Some(member) = roster.find(&change.backend) else {
             let known = roster.members().iter().map(name_of);

@@ -197,7 +197,10 @@ fn what_does_not_exist_is_refused() {
     let known = format!("its backends are one, {}", two.url());
     for (words, reason) in [
         (&["drain", "web", "three"][..], known.as_str()),
-        (&["ready", "none", "one"], "there is no pool \"none\""),
+        (
+            &["ready", "none", "one"],
+            "there is no pool \"none\"; the pools are web, idle",
+        ),
         (
             &["status", "none"],
             "there is no pool \"none\"; the pools are web, idle",

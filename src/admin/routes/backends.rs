@@ -17,7 +17,7 @@ use super::super::response::Problem;
 use super::body;
 use super::queue::send;
 
-/// Most backends that an error lists.
+/// Most backends or pools that an error lists.
 const MOST_LISTED: usize = 20;
 
 /// Pool and backend of a path.
@@ -90,8 +90,9 @@ async fn change(
     match send(&control.changes, change, response).await {
         Err(error) => Ok(error.into_response()),
         Ok(Ok(status)) => Ok(Json(status).into_response()),
-        Ok(Err(UnknownBackend::Pool)) => {
-            let detail = format!("there is no pool {pool:?}");
+        Ok(Err(UnknownBackend::Pool(mut known))) => {
+            known.truncate(MOST_LISTED);
+            let detail = format!("there is no pool {pool:?}; the pools are {}", known.join(", "));
             Err(Problem::new(StatusCode::NOT_FOUND, "unknown_pool", detail))
         }
         Ok(Err(UnknownBackend::Backend(mut known))) => {
