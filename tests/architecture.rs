@@ -71,6 +71,7 @@ const BALANCE: &[&[&str]] = &[
     &["retry"],
     &["key"],
     &["notes", "request"],
+    &["block", "query"],
     &["backend"],
     &["latency", "reload_guard"],
     &[

@@ -25,6 +25,9 @@ pub mod key;
 pub mod notes;
 pub mod request;
 
+pub mod block;
+pub mod query;
+
 pub mod backend;
 pub mod latency;
 pub mod reload_guard;

@@ -99,6 +99,16 @@ pub(super) fn replace_client_copies(
     });
 }
 
+/// The values of every header with this name, or with one that a backend may read as this name.
+pub(super) fn header_or_alias<'a>(request: &Request<'a>, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let head = request.head;
+    let fields = head.fields.iter().filter(move |field| {
+        let received = head.text(field.name);
+        received.eq_ignore_ascii_case(name) || is_alias(received, name)
+    });
+    fields.map(move |field| head.text(field.value))
+}
+
 /// Whether two names differ, but not when case is ignored and every mark is read as `-`.
 fn is_alias(received: &[u8], name: &[u8]) -> bool {
     let plain = |byte: &u8| match byte.is_ascii_alphanumeric() {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::{BuildError, Context, Decision, Notes, Policy, Refusal};
+use crate::block::canonical;
 use crate::request::Request;
 use crate::schema::{Form, Key, Kind, Params, Value};
 
@@ -108,7 +109,7 @@ impl Ranges {
     fn new(blocks: Vec<IpNet>) -> Self {
         let mut ranges = Self::default();
         for block in blocks {
-            match block {
+            match canonical(block) {
                 IpNet::V4(block) => ranges.v4.push((block.network().into(), block.broadcast().into())),
                 IpNet::V6(block) => ranges.v6.push((block.network().into(), block.broadcast().into())),
             }
@@ -266,6 +267,26 @@ mod tests {
         let policy = policy(None, &["10.0.0.0/8", "10.1.0.0/16", "9.0.0.0/8"]).unwrap();
         assert!(is_allowed(&*policy, Some("11.0.0.0")) && is_allowed(&*policy, None));
         assert!(!is_allowed(&*policy, Some("10.200.0.1")) && !is_allowed(&*policy, Some("9.9.9.9")));
+    }
+
+    /// A client has one address, whether the kernel or a proxy names it as IPv4 or as IPv4 inside IPv6.
+    #[test]
+    fn a_block_of_ipv4_addresses_inside_ipv6_is_one_of_ipv4() {
+        let policy = policy(
+            None,
+            &["::ffff:10.1.2.3", "::ffff:192.168.0.0/112", "2001:db8::/32"],
+        )
+        .unwrap();
+        for (ip, expected) in [
+            ("10.1.2.3", false),
+            ("::ffff:10.1.2.3", false),
+            ("10.1.2.4", true),
+            ("192.168.255.255", false),
+            ("192.169.0.0", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_allowed(&*policy, Some(ip)), expected, "{ip}");
+        }
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::pattern::ValuePattern;
-use super::query;
+use crate::block::canonical;
+use crate::query;
 use crate::request::Request;
 
 /// What a route requires besides host and path. An empty list requires nothing; of the others, all must hold.
@@ -235,17 +236,6 @@ impl fmt::Display for Unfulfilled<'_> {
         };
         write!(f, "{what} {} {problem}", condition.name)
     }
-}
-
-/// The block without bits behind its prefix, and with IPv4 addresses inside IPv6 (RFC 4291 §2.5.5.2) as IPv4, as clients have them.
-fn canonical(block: IpNet) -> IpNet {
-    let IpNet::V6(v6) = block else {
-        return block.trunc();
-    };
-    let address = v6.network().to_ipv4_mapped();
-    let mapped = address.zip(v6.prefix_len().checked_sub(96));
-    let v4 = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
-    v4.map_or_else(|| block.trunc(), IpNet::V4)
 }
 
 fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {

@@ -24,18 +24,17 @@ mod host;
 mod matcher;
 mod path;
 mod pattern;
-mod query;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
+pub use crate::query::decode as decode_query;
 pub use conditions::{Conditions, IsThere, Unfulfilled, ValueCondition, ValueMatcher};
 pub use errors::{RouteError, RouteErrors};
 pub use explain::Outcome;
 pub use matcher::{Matcher, PathMatcher};
 pub use pattern::{LONGEST_PATTERN, PathCaptures, PathPattern, PatternError, ValuePattern};
-pub use query::decode as decode_query;
 
 use crate::request::Request;
 use build::Index;

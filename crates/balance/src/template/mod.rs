@@ -204,7 +204,7 @@ impl Variable {
             Self::ClientIp => {
                 if let Some(ip) = request.client_ip {
                     // Writing to a vector cannot fail.
-                    let _ = write!(out, "{ip}");
+                    let _ = write!(out, "{}", ip.to_canonical());
                 }
             }
             Self::ClientPort => {

@@ -1,5 +1,7 @@
 //! What values can be written, and that nothing a client sends can break out of one.
 
+use std::net::IpAddr;
+
 use evenkeel_wire::head::RequestHead;
 use proptest::prelude::*;
 
@@ -11,11 +13,15 @@ pub(crate) struct Source<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) notes: Notes,
     pub(crate) fact: Vec<u8>,
+    pub(crate) client_ip: IpAddr,
 }
 
 impl Variables for Source<'_> {
     fn request(&self) -> Request<'_> {
-        request(self.head)
+        Request {
+            client_ip: Some(self.client_ip),
+            ..request(self.head)
+        }
     }
 
     fn notes(&self) -> Option<&Notes> {
@@ -58,6 +64,7 @@ impl<'a> Source<'a> {
                 ..Notes::default()
             },
             fact: Vec::new(),
+            client_ip: IpAddr::from([192, 0, 2, 7]),
         }
     }
 }
@@ -108,6 +115,22 @@ fn renders_every_variable() {
     ] {
         assert_eq!(rendered(text), value, "{text}");
     }
+}
+
+/// On a socket for both families, the kernel names clients of IPv4 by IPv6 addresses.
+#[test]
+fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
+    let head = head(REQUEST);
+    let mut out = Vec::new();
+    let source = Source {
+        client_ip: "::ffff:192.0.2.9".parse().unwrap(),
+        ..Source::of(&head)
+    };
+    Template::parse("${client_ip}", &[])
+        .unwrap()
+        .render(&source, &mut out)
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&out), "192.0.2.9");
 }
 
 #[test]
@@ -213,6 +236,7 @@ proptest! {
                 ..Notes::default()
             },
             fact,
+            client_ip: IpAddr::from([192, 0, 2, 7]),
         };
         let text: String = parts
             .iter()

@@ -1,6 +1,7 @@
 //! Where the token of a request is.
 
 use crate::policy::identity::{self, Single};
+use crate::query;
 use crate::request::Request;
 
 /// A place in a request.
@@ -34,13 +35,20 @@ impl Place {
         }
     }
 
-    /// The only token there.
+    /// The only token there. Names are compared as backends may read them: with another mark for `-` in a header, decoded in a query.
+    /// Else a token beside the one that is verified, or the only one, would reach the backend unseen.
     pub(super) fn find<'a>(&'a self, request: &Request<'a>) -> Single<&'a [u8]> {
         match self {
             Self::Bearer => identity::authorization(request, "Bearer"),
-            Self::Header(name) => Single::of(request.header(name.as_bytes())),
+            Self::Header(name) => Single::of(identity::header_or_alias(request, name.as_bytes())),
             Self::Cookie(name) => Single::of(request.cookie(name.as_bytes())),
-            Self::Query(name) => Single::of(request.query(name.as_bytes())),
+            Self::Query(name) => {
+                let query = request
+                    .head
+                    .query
+                    .map_or(&[][..], |query| request.head.text(query));
+                Single::of(query::values(query, name.as_bytes()))
+            }
         }
     }
 }
@@ -90,6 +98,24 @@ mod tests {
             ("query.t", Single::One(b"1")),
             ("query.u", Single::Several),
             ("query.v", Single::None),
+        ] {
+            assert_eq!(Place::parse(place).unwrap().find(&request), expected, "{place}");
+        }
+    }
+
+    /// Else a request could pass with one token, or with none, and show the backend another one that nobody has verified.
+    #[test]
+    fn a_token_is_found_however_its_name_is_written() {
+        let head = head(
+            "GET /?%74oken=1&to%6ben=2&a+b=3&u%73er=4 HTTP/1.1\r\nHost: a\r\nX_Token: 5\r\nX-Other: 6\r\n\
+             x.other: 7\r\n\r\n",
+        );
+        let request = request(&head);
+        for (place, expected) in [
+            ("query.token", Single::Several),
+            ("query.user", Single::One(&b"4"[..])),
+            ("header.X-Token", Single::One(b"5")),
+            ("header.X-Other", Single::Several),
         ] {
             assert_eq!(Place::parse(place).unwrap().find(&request), expected, "{place}");
         }

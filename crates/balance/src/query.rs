@@ -1,12 +1,12 @@
 //! Reads the parameters of a query as an HTML form encodes them: `%20` and `+` are spaces. An invalid escape stays as it is.
 //!
-//! Routes compare decoded names and values because backends do. Otherwise `?ver%73ion=2` would reach the backend as `version=2`
+//! Names and values are compared decoded because backends do so. Otherwise `?ver%73ion=2` would reach the backend as `version=2`
 //! past a route that matches it.
 
 use smallvec::SmallVec;
 
 /// The values, not decoded, of every parameter with this decoded name. A parameter without `=` has an empty value.
-pub(super) fn values<'a>(query: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub fn values<'a>(query: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let pairs = query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     pairs.filter_map(move |pair| {
         let mut parts = pair.splitn(2, |byte| *byte == b'=');
@@ -16,7 +16,7 @@ pub(super) fn values<'a>(query: &'a [u8], name: &'a [u8]) -> impl Iterator<Item 
 }
 
 /// Whether an encoded text means this text.
-pub(super) fn equals(encoded: &[u8], text: &[u8]) -> bool {
+pub fn equals(encoded: &[u8], text: &[u8]) -> bool {
     Bytes(encoded).eq(text.iter().copied())
 }
 

@@ -1,0 +1,35 @@
+//! Blocks of addresses (CIDR), as the addresses of clients are compared with them.
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// The block without bits behind its prefix, and with IPv4 addresses inside IPv6 (RFC 4291 §2.5.5.2) as IPv4, as clients have them.
+pub fn canonical(block: IpNet) -> IpNet {
+    let IpNet::V6(v6) = block else {
+        return block.trunc();
+    };
+    let address = v6.network().to_ipv4_mapped();
+    let mapped = address.zip(v6.prefix_len().checked_sub(96));
+    let v4 = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    v4.map_or_else(|| block.trunc(), IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_what_its_addresses_are() {
+        for (written, meant) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+        ] {
+            let block = canonical(written.parse().unwrap());
+            assert_eq!(block, meant.parse().unwrap(), "{written}");
+        }
+    }
+}
