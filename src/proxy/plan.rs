@@ -8,11 +8,12 @@ use evenkeel_balance::policy::{Compression, Decision, ErrorPages, Job, Policy};
 use evenkeel_balance::request::Request as View;
 use evenkeel_balance::rewrite::Rewrite;
 
-use super::body::is_larger;
+use super::body::{RequestBody, is_larger};
 use super::changes::Changes;
 use super::exchange::Exchange;
 use super::record::Record;
 use super::{Failure, LocalReason, jobs};
+use crate::head::BodyLength;
 use crate::pool::Pool;
 use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
 
@@ -103,13 +104,14 @@ pub(super) fn begin<'a>(
     plan: &'a Plan,
     route: usize,
 ) -> Result<Option<Box<Waiting>>, LocalReason> {
-    if plan.deciding == 0 {
+    let waiting = if plan.deciding == 0 {
         exchange.changes = Some(Changes::new(plan, route, None));
-        return finish(exchange, plan).map(|()| None);
-    }
-    let notes = exchange.request.worker().lend_notes();
-    exchange.changes = Some(Changes::new(plan, route, Some(notes)));
-    let waiting = check_from(exchange, plan, 0)?;
+        None
+    } else {
+        let notes = exchange.request.worker().lend_notes();
+        exchange.changes = Some(Changes::new(plan, route, Some(notes)));
+        check_from(exchange, plan, 0)?
+    };
     if waiting.is_none() {
         finish(exchange, plan)?;
     }
@@ -137,6 +139,7 @@ pub(super) async fn resume(
 }
 
 /// Lets the policies from this one on decide. Returns the first that has to wait.
+#[inline(always)] // As part of `begin`, which runs for every request of a route with a plan.
 fn check_from(
     exchange: &mut Exchange<'_>,
     plan: &Plan,
@@ -157,10 +160,13 @@ fn check_from(
     let steps = plan.steps.get(first..plan.deciding).unwrap_or_default();
     for (index, step) in (first..).zip(steps) {
         view.random = worker.random();
-        match step.policy.check(&view, notes) {
-            Decision::Continue => step.counters.count(worker.index, PolicyOutcome::Passed),
-            decision => return stop(record, (index, step), decision, worker.index),
+        let decision = step.policy.check(&view, notes);
+        if !matches!(decision, Decision::Continue) {
+            return stop(record, (index, step), decision, worker.index);
         }
+        // It holds nothing. Dropping it would be a call that finds that out.
+        std::mem::forget(decision);
+        step.counters.count(worker.index, PolicyOutcome::Passed);
     }
     Ok(None)
 }
@@ -221,8 +227,20 @@ fn stop(
     result
 }
 
+/// A header that policies set or remove must not come as a trailer instead: some backends merge trailers into the headers.
+fn withhold_trailers(body: &mut RequestBody, changes: &Changes<'_>) {
+    let edits = changes.notes.iter().flat_map(|notes| &notes.request_headers);
+    let mut names = edits
+        .filter(|edit| edit.removes())
+        .map(|edit| edit.name().into())
+        .peekable();
+    if names.peek().is_some() {
+        body.transfer.withhold(names);
+    }
+}
+
 /// All policies have passed the request.
-#[inline]
+#[inline(always)] // As part of `begin`, which runs for every request of a route with a plan.
 fn finish(exchange: &mut Exchange<'_>, plan: &Plan) -> Result<(), LocalReason> {
     let head = exchange.request.head;
     let Some(changes) = &mut exchange.changes else {
@@ -234,8 +252,14 @@ fn finish(exchange: &mut Exchange<'_>, plan: &Plan) -> Result<(), LocalReason> {
         (one, other) => one.or(other),
     };
     exchange.body.transfer.set_limit(limit);
-    if is_larger(head.body, limit) {
-        return Err(Failure::BodyTooLarge.into());
+    if head.body != BodyLength::None {
+        withhold_trailers(&mut exchange.body, changes);
+        if is_larger(head.body, limit) {
+            return Err(Failure::BodyTooLarge.into());
+        }
     }
-    Ok(changes.rewrite(head.text(head.path))?)
+    match plan.rewrite {
+        None => Ok(()),
+        Some(_) => Ok(changes.rewrite(head.text(head.path))?),
+    }
 }

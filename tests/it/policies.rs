@@ -37,6 +37,29 @@ fn the_server_of_forward_auth_may_have_a_name() {
     assert_eq!(auth.connections(), 1);
 }
 
+/// Backends that merge trailers into the headers would take the client's word for who it is.
+#[test]
+fn an_identity_header_cannot_come_as_a_trailer() {
+    let backend = Backend::saying("backend");
+    let auth =
+        Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nX-User: alice\r\nContent-Length: 0\r\n\r\n"));
+    let proxy = before(
+        &[("api", backend.url())],
+        &format!(
+            "policies: {{ sso: {{ forward_auth: {{ url: \"{}/check\", response_headers: [X-User] }} }} }}\n\
+             routes: [{{ pool: api, policies: [sso] }}]\n",
+            auth.url()
+        ),
+    );
+    let body = "1\r\na\r\n0\r\nX-User: root\r\nx_user: root\r\nX-Users: 2\r\nX-Sum: 7\r\n\r\n";
+    let post = format!("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    assert_eq!(proxy.client().send(post).read().text(), "backend");
+    let request = backend.wait_for_request(|_| true);
+    assert_eq!(request.field("x-user"), Some("alice"));
+    let body = String::from_utf8_lossy(&request.raw_body);
+    assert_eq!(body, "1\r\na\r\n0\r\nX-Users: 2\r\nX-Sum: 7\r\n\r\n");
+}
+
 #[test]
 fn a_copy_goes_to_a_mirror_that_speaks_http2() {
     let (backend, shadow) = (Backend::saying("original"), Http2Backend::start());

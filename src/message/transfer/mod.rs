@@ -1,6 +1,8 @@
 //! Moves one body from a connection to another, with backpressure: nothing is read while the sink does not take what
 //! was read before. The one copy loop of both directions.
 
+mod trailers;
+
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -12,9 +14,9 @@ use super::protocol::{is_empty_stream, source_length};
 use crate::buffer::{Buffer, Buffers};
 #[cfg(test)]
 use crate::coding::ContentCoding;
-use crate::coding::{ContentEncoder, EncodeError, is_digest};
-use crate::head::{BodyLength, Field, FieldName, RequestHead, ResponseHead, Version};
-use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece, chunked};
+use crate::coding::{ContentEncoder, EncodeError};
+use crate::head::{BodyLength, RequestHead, ResponseHead, Version};
+use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece};
 use crate::net::Pipe;
 
 /// Payload of known length from which on the shortcut is worth its calls.
@@ -163,6 +165,8 @@ pub struct Transfer {
     pub moved: u64,
     /// Trailer lines that ended the body, as they went on.
     pub trailers: Vec<u8>,
+    /// Names of headers that do not go on as trailers.
+    withheld: Option<Box<[Box<str>]>>,
     limit: u64,
     limits: Limits,
     splice: Splice,
@@ -197,6 +201,11 @@ impl Transfer {
         self.limit = limit.unwrap_or(u64::MAX);
     }
 
+    /// Lets no trailer with one of these names go on, before any of the body was moved.
+    pub fn withhold(&mut self, names: impl Iterator<Item = Box<str>>) {
+        self.withheld = Some(names.collect());
+    }
+
     /// For the body of a response, which is sent with this `framing`. More than `limit` payload bytes are an error.
     #[inline]
     pub fn of_response(
@@ -224,6 +233,7 @@ impl Transfer {
             waits_for_end: is_empty_stream(version, body),
             moved: 0,
             trailers: Vec::new(),
+            withheld: None,
             limit: u64::MAX,
             limits: *limits,
             splice: Splice::Untried,
@@ -337,13 +347,16 @@ impl Transfer {
                         false => ready!(self.poll_more(context, source, sink, buffers))?,
                     };
                 }
-                Piece::End { skip, trailers } => {
+                Piece::End {
+                    skip,
+                    trailers: range,
+                } => {
                     let beside = source.take_trailers();
-                    let lines = trailers
+                    let lines = range
                         .and_then(|range| source.input.unread().get(range))
                         .unwrap_or(&beside);
                     if !lines.is_empty() {
-                        self.trailers = forwarded_trailers(lines, &self.limits)?;
+                        self.trailers = trailers::forwarded(lines, &self.limits, self.withheld.as_deref())?;
                     }
                     self.encoder.end(&self.trailers, sink.output(buffers));
                     sink.finish(&self.trailers);
@@ -443,14 +456,18 @@ impl Transfer {
                     source.input.consume(skip);
                     ready!(self.poll_more_to_filter(context, source, sink, buffers))?;
                 }
-                Piece::End { skip, trailers } => {
+                Piece::End {
+                    skip,
+                    trailers: range,
+                } => {
                     filter.finish();
                     let beside = source.take_trailers();
-                    let lines = trailers
+                    let lines = range
                         .and_then(|range| source.input.unread().get(range))
                         .unwrap_or(&beside);
                     if !lines.is_empty() {
-                        self.trailers = without_digests(&forwarded_trailers(lines, &self.limits)?);
+                        let lines = trailers::forwarded(lines, &self.limits, self.withheld.as_deref())?;
+                        self.trailers = trailers::without_digests(&lines);
                     }
                     source.input.consume(skip);
                     self.ended = true;
@@ -557,34 +574,6 @@ impl Transfer {
             .poll_fill(context, buffers, self.decoder.expects())
             .map_err(TransferError::Source)
     }
-}
-
-/// The trailer lines that may be forwarded, checked and written anew: never what frames, routes or identifies a message
-/// (RFC 9110 §6.5.1).
-fn forwarded_trailers(lines: &[u8], limits: &Limits) -> Result<Vec<u8>, BodyError> {
-    let mut out = Vec::new();
-    let mut fields: Vec<Field> = Vec::new();
-    chunked::trailer_fields(lines, &mut fields, limits)?;
-    for field in fields.iter().filter(|field| field.id == FieldName::Other) {
-        out.extend_from_slice(field.name.of(lines));
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(field.value.of(lines));
-        out.extend_from_slice(b"\r\n");
-    }
-    Ok(out)
-}
-
-/// Trailer lines without those that are wrong once the body is compressed.
-fn without_digests(lines: &[u8]) -> Vec<u8> {
-    let name = |line: &[u8]| line.iter().position(|byte| *byte == b':').unwrap_or_default();
-    let mut out = Vec::new();
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let name = line.get(..name(line)).unwrap_or_default();
-        if !is_digest(name) && !name.eq_ignore_ascii_case(b"etag") {
-            out.extend_from_slice(line);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
