@@ -273,11 +273,13 @@ impl Worker {
     }
 
     /// Lends empty notes.
+    #[inline]
     pub(super) fn lend_notes(&self) -> Box<Notes> {
         self.notes.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Takes notes back, and drops what they hold.
+    #[inline]
     pub(super) fn give_back_notes(&self, mut notes: Box<Notes>) {
         // Before the list is borrowed: dropping what they hold may do anything.
         notes.clear();

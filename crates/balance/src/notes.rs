@@ -60,7 +60,31 @@ impl Edit {
 
 impl Notes {
     /// Forgets everything, for another request. The lists keep their memory.
+    #[inline]
     pub fn clear(&mut self) {
+        if !self.is_empty() {
+            self.forget();
+        }
+    }
+
+    /// Whether no policy has found out or wants anything.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        let Self {
+            user,
+            claims,
+            token,
+            request_headers,
+            response_headers,
+            body_limit,
+            held,
+        } = self;
+        let has_lists = claims.len() | request_headers.len() | response_headers.len() | held.len();
+        has_lists == 0 && user.is_none() & token.is_none() & body_limit.is_none()
+    }
+
+    #[inline(never)]
+    fn forget(&mut self) {
         let Self {
             user,
             claims,
@@ -73,15 +97,10 @@ impl Notes {
         *user = None;
         *token = None;
         *body_limit = None;
-        // Few requests have any of these.
-        let is_empty =
-            claims.is_empty() & request_headers.is_empty() & response_headers.is_empty() & held.is_empty();
-        if !is_empty {
-            claims.clear();
-            request_headers.clear();
-            response_headers.clear();
-            held.clear();
-        }
+        claims.clear();
+        request_headers.clear();
+        response_headers.clear();
+        held.clear();
     }
 
     /// The value of a claim.

@@ -76,7 +76,7 @@ impl LimitMemory {
 
     /// Counts a request of a key. `counts` says whether the count beside the TAT grows too; with `has_shrunk`, a TAT that an
     /// earlier limit put too far ahead is brought back to where this limit is used up.
-    #[inline]
+    #[inline(always)] // Into the check, which runs for every request of a limited route.
     pub(super) fn admit(&self, limit: Gcra, request: Counted) -> (Outcome, Option<super::key_table::Slot>) {
         let Counted {
             hash, random, now, ..
