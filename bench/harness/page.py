@@ -18,18 +18,18 @@ run, described by the list above it.
 
 # The start of a run.
 FIRST_FACT = "- date: "
-# What `bench/policies` writes.
-POLICIES = re.compile("<!-- policies: begin -->.*<!-- policies: end -->\n?", re.DOTALL)
+# What `bench/policies` and `benches/policies` write.
+POLICIES = re.compile("<!-- (policies|policy times): begin -->.*?<!-- \\1: end -->\n*", re.DOTALL)
 
 
 def merged(old: str, made: Table, facts: list[tuple[str, str]]) -> str:
     """The page with a new run added. Rows of its cases are removed from older runs."""
     cases = {line[0] for line in made.lines[1:]}
-    policies = POLICIES.search(old)
+    policies = [section[0].rstrip() + "\n" for section in POLICIES.finditer(old)]
     runs = re.split(f"^(?={FIRST_FACT})", POLICIES.sub("", old), flags=re.MULTILINE)[1:]
     kept = [without(run, cases) for run in runs]
     parts = [INTRO, markdown(made, facts), *(run for run in kept if run)]
-    return "\n".join([*parts, policies[0]] if policies else parts)
+    return "\n".join([*parts, *policies])
 
 
 def without(run: str, cases: set[str]) -> str:

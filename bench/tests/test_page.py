@@ -30,6 +30,13 @@ class Page(unittest.TestCase):
         self.assertEqual(first, merged("", *run("Monday", ["P1", "a", "1"])) + "\n" + section)
         self.assertEqual(first, merged(first, *run("Monday", ["P1", "a", "1"])))
 
+    def test_the_sections_of_several_programs_stay(self):
+        counts = "<!-- policies: begin -->\n- date: Sunday\n<!-- policies: end -->\n"
+        times = "<!-- policy times: begin -->\n- date: Monday\n<!-- policy times: end -->\n"
+        page = merged(f"{counts}\n{times}", *run("Monday", ["P1", "a", "1"]))
+        self.assertTrue(page.endswith(f"\n{counts}\n{times}"))
+        self.assertEqual(page, merged(page, *run("Monday", ["P1", "a", "1"])))
+
     def test_a_note_is_removed_with_the_rows_that_refer_to_it(self):
         rows = (["P1", "a", "refused [1]"], ["P2", "a", "refused [2]"])
         first = merged("", *run("Monday", *rows, notes=["one", "two"]))

@@ -1,0 +1,93 @@
+//! The balancer as a process, and the processor time of its worker.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use evenkeel::internals::clock;
+use serde_json::Value;
+
+use crate::folder::Folder;
+
+/// Longest wait until the worker sleeps.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running balancer, which is killed when this is dropped.
+pub(crate) struct Balancer {
+    process: Child,
+    address: SocketAddr,
+    /// What the kernel says of the worker thread: its state, and its processor time.
+    state: File,
+    time: File,
+}
+
+impl Balancer {
+    /// Starts it with this config.
+    pub(crate) fn start(folder: &Folder, config: &str) -> Self {
+        let config = folder.write("evenkeel.yaml", config);
+        let mut process = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["run".as_ref(), "-c".as_ref(), config.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it was built");
+        let stdout = process.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            let line: Value = serde_json::from_str(&line).ok()?;
+            let is_listening = line.get("msg")? == "Listening";
+            is_listening.then(|| line.get("address")?.as_str()?.parse().ok())?
+        });
+        // What it writes later must not block it.
+        thread::spawn(move || lines.for_each(drop));
+        let worker = format!("/proc/{}/task", process.id());
+        let worker = fs::read_dir(worker).expect("it runs").flatten().find(|task| {
+            let name = fs::read_to_string(task.path().join("comm"));
+            name.is_ok_and(|name| name.trim_end() == "worker-0")
+        });
+        let worker = worker.expect("it has a worker").path();
+        let open = |path: &Path, name: &str| File::open(path.join(name)).expect("Linux has it");
+        Self {
+            address: address.expect("it logs where it listens"),
+            state: open(&worker, "stat"),
+            time: open(&worker, "schedstat"),
+            process,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The processor time that its worker has used. Waits until it sleeps, because the kernel counts the time of a thread that
+    /// runs only now and then.
+    pub(crate) fn worker_time(&self) -> Duration {
+        let began = clock::now();
+        while !read(&self.state).contains(") S ") {
+            assert!(began.elapsed() < PATIENCE, "the worker does not sleep");
+            thread::yield_now();
+        }
+        let text = read(&self.time);
+        let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+        Duration::from_nanos(nanos.expect("it begins with a number"))
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
+}
+
+fn read(file: &File) -> String {
+    let mut bytes = [0; 1024];
+    let length = file.read_at(&mut bytes, 0).expect("the worker runs");
+    String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned()
+}
