@@ -118,11 +118,11 @@ impl Stream {
         self.engine.borrow().is_over()
     }
 
-    /// Opens no more streams on the connection if it has received nothing since the request began: the request has waited too
-    /// long, and the next one would too. Streams that are open continue.
+    /// Opens no more streams on the connection if it has received nothing since the request began, or if its credit has run out:
+    /// the request has waited too long, and the next one would too. Streams that are open continue.
     pub fn suspect_connection(&self) {
         let mut engine = self.engine.borrow_mut();
-        if self.is_client && engine.heard() == self.heard {
+        if self.is_client && (engine.heard() == self.heard || engine.lacks_credit(self.number)) {
             engine.close_to_others();
         }
     }

@@ -156,6 +156,33 @@ fn timeouts_run_over_http2_too() {
     }
 }
 
+/// Some backends lose the credit of their connections. Those stay alive, but no body gets through.
+#[test]
+fn a_connection_without_credit_gets_no_more_requests() {
+    let backend = FramesBackend::start();
+    let config = "timeouts: { progress: 300ms }\nretry: { attempts: 1 }";
+    let proxy = before(&[&backend.url()]).config(config).start();
+    let ask = || {
+        let mut client = proxy.client();
+        client.send("POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 70000\r\n\r\n");
+        client.send(vec![b'x'; 70_000]);
+        client
+    };
+    let mut first = ask();
+    let mut held = backend.accept(&[0, 4, 0, 0xff, 0xff, 0xff]);
+    let stream = held.request();
+    // It has received something since.
+    held.send(6, 0, 0, &[0; 8]);
+    assert_eq!(first.read().status(), 504);
+    assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
+    let mut second = ask();
+    let mut other = backend.accept(&[0, 4, 0, 0xff, 0xff, 0xff]);
+    other.send(8, 0, 0, &[0, 0xff, 0xff, 0xff]);
+    let its = other.whole_request();
+    other.response(its, 200, "second");
+    assert_eq!(second.read().text(), "second");
+}
+
 /// If a network drops all packets, nothing reports that a connection is dead.
 #[test]
 fn a_silent_connection_gets_no_more_requests_and_a_live_one_does() {

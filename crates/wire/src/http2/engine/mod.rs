@@ -35,6 +35,9 @@ pub use receive::{IncomingRequest, ReceiveContext};
 /// Concurrent streams on one connection, from a client and to a backend.
 const STREAMS_OF_CLIENT: usize = 128;
 const STREAMS_TO_BACKEND: usize = 100;
+/// Wakers of tasks that wait to open a stream, on a connection to a backend. Those of requests that were given up meanwhile are among
+/// them.
+const OPENERS: usize = 2 * STREAMS_TO_BACKEND;
 /// Receive window of one stream: body bytes that the other side may send before we return credit.
 const WINDOW_OF_CLIENT: u32 = 256 << 10;
 const WINDOW_OF_BACKEND: u32 = 128 << 10;
@@ -69,7 +72,7 @@ enum Role {
         next: u32,
         /// Concurrent streams that the backend allows.
         most: usize,
-        /// Tasks that wait to open a stream: until another has ended, or there is room.
+        /// Tasks that wait to open a stream: until another has ended, or there is room. At most [`OPENERS`].
         waiting: Vec<Waker>,
     },
 }
@@ -323,6 +326,10 @@ impl Engine {
             if self.streams.is_empty() || self.out.capacity() > KEPT {
                 self.out = Vec::new();
             }
+        } else if self.written >= ROOM.max(self.output().len()) {
+            // Streams fill the output again before a slow socket has taken all of it. No more is moved than was sent.
+            self.out.drain(..self.written);
+            self.written = 0;
         }
         if self.output().len() < ROOM {
             // Before `grant`, whose streams may fill the output again.

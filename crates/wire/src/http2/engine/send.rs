@@ -1,7 +1,7 @@
 //! The operations of streams: take received payload, and queue what is sent for the socket.
 
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::super::Reason;
 use super::super::fields::HeadFields;
@@ -9,7 +9,7 @@ use super::super::frame::{self, HEAD, PAYLOAD};
 use super::super::head::{encode, encode_trailers};
 use super::entry::{Entry, ResetReason, Response};
 use super::queue::Part;
-use super::{Engine, LAST, ROOM, Role};
+use super::{Engine, LAST, OPENERS, ROOM, Role};
 use crate::buffer::{Buffer, PIECE};
 use crate::head::{Flaw, Method};
 use crate::hpack::Encoder;
@@ -39,6 +39,10 @@ impl Engine {
         }
         if open >= *most || is_full {
             if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                if waiting.len() >= OPENERS {
+                    // Those that still wait come back.
+                    waiting.drain(..).for_each(Waker::wake);
+                }
                 waiting.push(context.waker().clone());
             }
             return Poll::Pending;
@@ -226,6 +230,13 @@ impl Engine {
             }
             _ => Poll::Ready(()),
         }
+    }
+
+    /// Whether a stream may send payload, and only its connection has no credit. A backend that loses the credit of streams which were
+    /// reset never returns it.
+    pub fn lacks_credit(&self, stream: u32) -> bool {
+        let has_own = |entry: &Entry| !entry.is_local_closed && entry.send_window.left() > 0;
+        self.send_window.left() <= 0 && self.streams.get(&stream).is_some_and(has_own)
     }
 
     /// Ends a stream in the middle of its message.

@@ -333,3 +333,75 @@ fn only_the_last_window_size_in_a_settings_frame_counts() {
         Reason::FLOW_CONTROL_ERROR
     );
 }
+
+/// A socket that takes less than the streams have at once is never done with the output.
+#[test]
+fn what_a_slow_socket_has_taken_uses_no_memory() {
+    let mut engine = client();
+    let window = (frame::INITIAL_WINDOW_SIZE, 1 << 30);
+    receive(&mut engine, &settings(&[window])).unwrap();
+    receive(&mut engine, &frame(frame::WINDOW_UPDATE, 0, 0, &[0x3f, 0, 0, 0])).unwrap();
+    let stream = open(&mut engine, false);
+    let (mut taken, mut expected) = (engine.output().len(), 0_usize);
+    engine.sent(taken);
+    taken = 0;
+    let payload: Vec<u8> = (0..251).cycle().take(PAYLOAD).collect();
+    let mut got = Vec::new();
+    while taken < 4 << 20 {
+        let one =
+            |engine: &mut Engine| engine.poll_data(&no_waker(), stream, &[IoSlice::new(&payload)], false);
+        while let Poll::Ready(sent) = one(&mut engine) {
+            expected += sent.unwrap().0;
+        }
+        let count = engine.output().len() / 3;
+        got.extend_from_slice(&engine.output()[..count]);
+        engine.sent(count);
+        taken += count;
+        let most = 2 * ROOM + 2 * WHOLE;
+        assert!(
+            engine.out.len() <= most,
+            "{} bytes after {taken}",
+            engine.out.len()
+        );
+    }
+    got.extend_from_slice(engine.output());
+    let (mut rest, mut payload_sent) = (got.as_slice(), 0);
+    while let Some(head) = Head::parse(rest) {
+        let (one, more) = rest.split_at(frame::HEAD + head.length);
+        assert_eq!(one[frame::HEAD..], payload[..head.length], "after {payload_sent}");
+        payload_sent += head.length;
+        rest = more;
+    }
+    assert_eq!((payload_sent, rest.len()), (expected, 0));
+}
+
+/// The backend reads nothing, and requests are given up one after the other.
+#[test]
+fn requests_that_were_given_up_before_they_were_sent_use_no_memory() {
+    let mut engine = client();
+    waiting(&mut engine, 0, &no_waker());
+    let open_with = |engine: &mut Engine, waker: &Waker| {
+        let context = Context::from_waker(waker);
+        engine.poll_open(&context, &HeadFields::of_lines(GET), Method::Get, true)
+    };
+    let (patient, its_waker) = Wakes::new();
+    engine.add_handle();
+    assert!(open_with(&mut engine, &its_waker).is_pending());
+    for _ in 0..10 * OPENERS {
+        engine.add_handle();
+        assert!(open_with(&mut engine, &Wakes::new().1).is_pending());
+        engine.drop_handle(0);
+    }
+    let Role::Client { waiting, .. } = &engine.role else {
+        panic!("a client");
+    };
+    assert!(waiting.len() <= OPENERS, "{} wakers", waiting.len());
+    // The one that still waits is known or was woken to ask again.
+    let before = patient.count();
+    let is_known = waiting.iter().any(|waker| waker.will_wake(&its_waker));
+    assert!(is_known || before > 0);
+    assert!(open_with(&mut engine, &its_waker).is_pending());
+    let count = engine.output().len();
+    engine.sent(count);
+    assert_eq!(patient.count(), before + 1);
+}
