@@ -38,9 +38,12 @@ pub(super) async fn linger(client: &mut Client) {
     client.timer.set(LINGER);
     let mut left = LINGER_BYTES;
     std::future::poll_fn(|context| {
+        // Not closed before the end has left: a TLS client would take the message for a truncated one.
+        let is_over = !client.connection.is_ending() || client.connection.poll_flush(context).is_ready();
         loop {
             client.connection.input.consume(usize::MAX);
             match client.connection.poll_fill(context, &worker.buffers, 0) {
+                Poll::Ready(Ok(0)) if !is_over => break,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(count)) if count >= left => return Poll::Ready(()),
                 Poll::Ready(Ok(count)) => left -= count,

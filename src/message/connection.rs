@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Ends the sending side.
+    /// Ends the sending side. Under TLS the end may leave with a later flush or read: see [`Self::is_ending`].
     pub fn end_sending(&mut self) {
         match &mut self.transport {
             Transport::Bytes(stream) => stream.shutdown_write(),
@@ -135,6 +135,11 @@ impl Connection {
                 let _ = stream.poll_flush(&Context::from_waker(Waker::noop()));
             }
         }
+    }
+
+    /// Whether the end of the sending side still waits to be written.
+    pub fn is_ending(&self) -> bool {
+        matches!(&self.transport, Transport::Bytes(stream) if stream.is_ending())
     }
 
     /// Makes the end that follows a reset, so that the peer cannot take what it received for a complete message.

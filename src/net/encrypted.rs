@@ -13,6 +13,8 @@ use crate::tls;
 pub struct Encrypted {
     socket: Stream,
     session: Connection,
+    /// Whether the sending direction is to end behind what waits for the socket.
+    is_ending: bool,
     /// The start of the received bytes, to recognize plain HTTP during the handshake.
     opening: Opening,
 }
@@ -41,6 +43,7 @@ impl Encrypted {
         Self {
             socket,
             session: session.into(),
+            is_ending: false,
             opening: Opening::default(),
         }
     }
@@ -116,19 +119,25 @@ impl Encrypted {
 
     /// As [`Stream::poll_readable`].
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // rustls holds decrypted bytes that have not been read yet.
-        if !self.session.wants_read() {
+        // rustls holds decrypted bytes that have not been read yet, or the read sends the end first.
+        if !self.session.wants_read() || self.is_ending {
             return Poll::Ready(Ok(()));
         }
         self.socket.poll_readable(context)
     }
 
-    /// As [`Stream::poll_read`]. End of stream without `close_notify` is an error: the data may have been truncated.
+    /// As [`Stream::poll_read`]. End of stream without `close_notify` is an error: the data may have been truncated. Goes on with
+    /// [`Self::shutdown_write`] too, because often nobody writes after that.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         space: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_ending
+            && let Poll::Ready(Err(error)) = self.poll_flush(context)
+        {
+            return Poll::Ready(Err(error));
+        }
         loop {
             match self.session.reader().read(space) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -153,7 +162,7 @@ impl Encrypted {
         Poll::Ready(Ok(count))
     }
 
-    /// Sends the encrypted bytes.
+    /// Sends the encrypted bytes, and the end if that is wanted.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             let mut socket = IoAdapter::new(&mut self.socket, context);
@@ -164,7 +173,15 @@ impl Encrypted {
                 Ok(_) => {}
             }
         }
+        if std::mem::take(&mut self.is_ending) {
+            self.socket.shutdown_write();
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// As [`Stream::is_ending`].
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending
     }
 
     /// As [`Stream::is_readable_or_closed`]. Messages of TLS itself, such as session tickets, do not count.
@@ -179,13 +196,11 @@ impl Encrypted {
         self.is_readable_or_closed() || self.socket.is_readable_or_closed_now()
     }
 
-    /// As [`Stream::shutdown_write`]; first sends `close_notify`, if the socket takes it at once.
+    /// As [`Stream::shutdown_write`]; first sends `close_notify`. What the socket does not take now is sent by the next flush or read.
     pub(super) fn shutdown_write(&mut self) {
         self.session.send_close_notify();
-        let mut context = Context::from_waker(Waker::noop());
-        if self.poll_flush(&mut context).is_ready() {
-            self.socket.shutdown_write();
-        }
+        self.is_ending = true;
+        let _ = self.poll_flush(&mut Context::from_waker(Waker::noop()));
     }
 
     /// The underlying socket.
@@ -263,5 +278,81 @@ fn would_block_if_pending(result: Poll<io::Result<usize>>) -> io::Result<usize> 
     match result {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustix::net::SendFlags;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A stream whose socket takes nothing more, its other end, and how many bytes wait there.
+    fn full() -> (Encrypted, UnixStream, usize) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let config =
+            ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into());
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = config
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let session = ClientConnection::new(Arc::new(config), "a.test".try_into().unwrap()).unwrap();
+        let mut waiting = 0;
+        while let Ok(count) = rustix::net::send(&ours, &[0; 1 << 10], SendFlags::NOSIGNAL) {
+            waiting += count;
+        }
+        let stream = Encrypted::new(Stream::from(OwnedFd::from(ours)), session);
+        (stream, theirs, waiting)
+    }
+
+    /// Reads to the end while `poll` is called.
+    async fn received(theirs: &mut UnixStream, mut poll: impl FnMut(&mut Context<'_>)) -> Vec<u8> {
+        let mut received = Vec::new();
+        let reading = std::future::poll_fn(|context| {
+            poll(context);
+            let mut space = [0; 1 << 12];
+            match theirs.read(&mut space) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(count) => received.extend_from_slice(&space[..count]),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        tokio::time::timeout(DEADLINE, reading)
+            .await
+            .expect("the end comes");
+        received
+    }
+
+    #[tokio::test]
+    async fn an_end_that_the_socket_does_not_take_at_once_follows_with_the_next_flush_or_read() {
+        for by_read in [false, true] {
+            let (mut stream, mut theirs, waiting) = full();
+            stream.shutdown_write();
+            assert!(stream.is_ending());
+            let received = received(&mut theirs, |context| {
+                if by_read {
+                    assert!(stream.poll_readable(context).is_ready() || !stream.is_ending());
+                    assert!(stream.poll_read(context, &mut [0; 16]).is_pending());
+                } else {
+                    assert!(!matches!(stream.poll_flush(context), Poll::Ready(Err(_))));
+                }
+            });
+            let received = received.await;
+            // RFC 8446 §6: an alert, `close_notify`, is the last record.
+            assert!(received.len() > waiting && received.ends_with(&[21, 3, 3, 0, 2, 1, 0]));
+            assert!(!stream.is_ending());
+        }
     }
 }

@@ -207,13 +207,18 @@ impl Stream {
         }
     }
 
-    /// Ends the sending direction (FIN; under TLS after `close_notify`).
+    /// Ends the sending direction (FIN; under TLS after `close_notify`, which may leave with a later flush or read).
     pub fn shutdown_write(&mut self) {
         match self {
             // Fails only if the connection is closed already.
             Self::Plain(socket) => drop(SockRef::from(&*socket).shutdown(std::net::Shutdown::Write)),
             Self::Tls(tls) => tls.shutdown_write(),
         }
+    }
+
+    /// Whether the sending direction is to end, and the end has not left yet; only under TLS.
+    pub fn is_ending(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.is_ending())
     }
 
     /// Makes the following close a reset, so that the other side cannot mistake the received bytes for a complete message.

@@ -224,7 +224,7 @@ fn after(request: &mut Request<'_>, keep_alive: bool) -> ConnectionDisposition {
         // would discard what the kernel has buffered.
         connection.end_sending();
         // A client that has sent more all the same may still lose the response to a reset.
-        if !connection.is_readable_or_closed(true) {
+        if !connection.is_ending() && !connection.is_readable_or_closed(true) {
             return ConnectionDisposition::End;
         }
     }

@@ -22,6 +22,8 @@ use crate::pool::{BackendConnection, Pool};
 #[derive(Default)]
 struct Direction {
     tunnel: Tunnel,
+    /// Whether everything was moved and the sink's end was begun, and whether that has left.
+    is_ending: bool,
     has_ended: bool,
 }
 
@@ -34,18 +36,19 @@ impl Direction {
         sink: &mut Connection,
         buffers: &Buffers,
     ) -> Result<(), ()> {
-        if self.has_ended {
-            return Ok(());
-        }
-        match self.tunnel.poll(context, source, sink, buffers) {
-            Poll::Ready(Ok(())) => {
-                self.has_ended = true;
-                sink.end_sending();
-                Ok(())
+        if !self.is_ending {
+            match self.tunnel.poll(context, source, sink, buffers) {
+                Poll::Ready(Ok(())) => {
+                    self.is_ending = true;
+                    sink.end_sending();
+                }
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Pending => return Ok(()),
             }
-            Poll::Ready(Err(_)) => Err(()),
-            Poll::Pending => Ok(()),
         }
+        // A sink that has closed needs no end.
+        self.has_ended = self.has_ended || !sink.is_ending() || sink.poll_flush(context).is_ready();
+        Ok(())
     }
 }
 
