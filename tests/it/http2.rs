@@ -7,6 +7,7 @@ mod half_heads;
 mod heads;
 mod lengths;
 mod refused;
+mod soak;
 mod states;
 mod values;
 mod websockets;
