@@ -26,4 +26,4 @@ pub use outgoing::{HeadWriter, OutgoingHead, OwnName, Target};
 pub use protocol::{RequestFate, explain_break, framing_for};
 pub use response::{AwaitedResponse, ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};
-pub use tunnel::{Relayed, Tunnel};
+pub use tunnel::{BrokenEnd, Relayed, Tunnel};

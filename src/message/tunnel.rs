@@ -12,6 +12,15 @@ use crate::net::{Relay, Relays};
 /// Bytes that one direction moves before the other connections of its worker get their turn.
 const TURN: usize = 4 * crate::buffer::LARGE;
 
+/// The connection that ended a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokenEnd {
+    /// Nothing more can be read.
+    Source,
+    /// It takes nothing more. What it sent before may still have to be read.
+    Sink,
+}
+
 /// One direction of a tunnel.
 #[derive(Debug, Default)]
 pub struct Tunnel {
@@ -26,29 +35,29 @@ impl Tunnel {
     /// take what was read before.
     ///
     /// # Errors
-    /// Those of either connection.
+    /// The connection that broke.
     pub fn poll(
         &mut self,
         context: &mut Context<'_>,
         source: &mut Connection,
         sink: &mut Connection,
         buffers: &Buffers,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), BrokenEnd>> {
         let mut read = 0;
         loop {
-            ready!(self.poll_unread(context, source, sink))?;
+            ready!(self.poll_unread(context, source, sink)).map_err(|_| BrokenEnd::Sink)?;
             if source.input_ended {
                 if !std::mem::replace(&mut self.is_finished, true) {
                     sink.finish(&[]);
                 }
-                return sink.poll_flush(context);
+                return sink.poll_flush(context).map_err(|_| BrokenEnd::Sink);
             }
-            ready!(sink.poll_flush(context))?;
+            ready!(sink.poll_flush(context)).map_err(|_| BrokenEnd::Sink)?;
             if read >= TURN {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            read += ready!(source.poll_fill(context, buffers, u64::MAX))?;
+            read += ready!(source.poll_fill(context, buffers, u64::MAX)).map_err(|_| BrokenEnd::Source)?;
         }
     }
 

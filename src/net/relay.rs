@@ -69,6 +69,8 @@ struct End {
     has_ended: bool,
     /// Whether the other end was told so.
     is_finished: bool,
+    /// Whether the other end takes nothing more. What it has sent before still goes on.
+    is_broken: bool,
     /// Whether its turn was over before it was read to its end.
     is_unfinished: bool,
     /// Bytes read here that the other end has taken.
@@ -125,6 +127,7 @@ impl Relays {
             descriptor: socket.as_fd().as_raw_fd(),
             has_ended: false,
             is_finished: false,
+            is_broken: false,
             is_unfinished: false,
             moved: 0,
             unsent: None,
@@ -227,6 +230,7 @@ impl State {
         let [one, other] = &mut pair.ends;
         let (here, there) = if end == 0 { (one, other) } else { (other, one) };
         let before = here.moved.wrapping_add(there.moved);
+        let were_broken = (here.is_broken, there.is_broken);
         let mut pump = |key: usize, from: &mut End, to: &End, to_the_end: bool| {
             let goes_on = from.pump(to, to_the_end, &mut self.buffer)?;
             if goes_on && !std::mem::replace(&mut from.is_unfinished, true) {
@@ -242,12 +246,19 @@ impl State {
         if flags.intersects(INCOMING) && result.is_ok() {
             result = pump(key, here, there, flags.intersects(ENDING));
         }
-        let is_finished = here.is_finished && there.is_finished;
+        // Who takes nothing more has closed: what it sent last is there, and no event follows.
+        if result.is_ok() && here.is_broken && !were_broken.0 {
+            result = pump(key ^ 1, there, here, true);
+        }
+        if result.is_ok() && there.is_broken && !were_broken.1 {
+            result = pump(key, here, there, true);
+        }
         if here.moved.wrapping_add(there.moved) != before {
             pair.moved_at = now;
         }
-        if is_finished || result.is_err() {
-            pair.is_whole = Some(result.is_ok());
+        let is_whole = here.is_finished && there.is_finished;
+        if is_whole || here.is_over() && there.is_over() || result.is_err() {
+            pair.is_whole = Some(is_whole && result.is_ok());
             over.extend(pair.waker.take());
         }
     }
@@ -264,13 +275,17 @@ impl End {
     /// Moves what has come here to `sink`, and the end. Reads until there is nothing left with `to_the_end`, otherwise until a
     /// read was short, because the kernel reports what comes after that. Returns whether it goes on without being asked to.
     fn pump(&mut self, sink: &Self, to_the_end: bool, buffer: &mut [u8]) -> Result<bool, Errno> {
+        if self.is_broken {
+            return Ok(false);
+        }
         let mut to_the_end = to_the_end;
         if let Some(unsent) = &mut self.unsent {
             while let Some(rest @ [_, ..]) = unsent.bytes.get(unsent.sent..) {
-                let count = sink.send(rest)?;
-                if count == 0 {
-                    return Ok(false);
-                }
+                let count = match sink.send(rest) {
+                    Ok(0) => return Ok(false),
+                    Ok(count) => count,
+                    Err(_) => return Ok(self.break_off()),
+                };
                 unsent.sent += count;
                 self.moved += count as u64;
             }
@@ -294,7 +309,9 @@ impl End {
                 Err(error) => return Err(error),
             };
             read += received.len();
-            let count = sink.send(received)?;
+            let Ok(count) = sink.send(received) else {
+                return Ok(self.break_off());
+            };
             self.moved += count as u64;
             if let Some(rest @ [_, ..]) = received.get(count..) {
                 self.unsent = Some(Box::new(Unsent {
@@ -312,6 +329,18 @@ impl End {
             let _ = rustix::net::shutdown(sink.socket(), Shutdown::Write);
         }
         Ok(false)
+    }
+
+    /// Moves nothing more from here. Returns that it does not go on.
+    fn break_off(&mut self) -> bool {
+        self.is_broken = true;
+        self.unsent = None;
+        false
+    }
+
+    /// Whether nothing more is moved from here.
+    fn is_over(&self) -> bool {
+        self.is_finished || self.is_broken
     }
 
     /// Sends as much as the kernel takes; it reports when it takes more than that.
@@ -494,6 +523,41 @@ mod tests {
             }
         });
         assert!(!is_whole.await, "what it sends cannot be delivered");
+    }
+
+    #[tokio::test]
+    async fn what_an_end_sent_before_it_closed_is_not_lost_to_bytes_that_it_does_not_take() {
+        for length in [3, 1 << 19] {
+            let ((mut one, mut client), (mut other, mut backend)) = (socket(), socket());
+            let last: Vec<u8> = (0..length).map(|number: u32| number as u8).collect();
+            // More than the client's socket takes while it reads nothing.
+            let waiting = backend.write(&last).unwrap();
+            drop(backend);
+            // The relay hears of these bytes first.
+            client.write_all(b"x").unwrap();
+            let mut filling = 0;
+            while length > 3
+                && let Ok(count) = rustix::net::send(&one, &[7; 1 << 10], SendFlags::NOSIGNAL)
+            {
+                filling += count;
+            }
+            let relays = relays();
+            let relay = relays.add(&mut one, &mut other).unwrap();
+            let mut turns = 0;
+            until(&relays, |_| {
+                turns += 1;
+                (turns > 10).then_some(())
+            })
+            .await;
+            let mut received = Vec::new();
+            until(&relays, |_| read(&mut client, &mut received, filling + waiting)).await;
+            assert!(received[filling..] == last[..waiting]);
+            let is_whole = until(&relays, |context| match relay.poll(context) {
+                Poll::Ready(is_whole) => Some(is_whole),
+                Poll::Pending => None,
+            });
+            assert!(!is_whole.await, "what the client sent was not delivered");
+        }
     }
 
     #[tokio::test]

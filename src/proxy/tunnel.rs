@@ -15,7 +15,7 @@ use super::{Client, ConnectionDisposition, Failure, Forwarded, detail};
 use crate::buffer::Buffers;
 use crate::clock::{self, TimerEvent};
 use crate::head::BodyLength;
-use crate::message::{Connection, Relayed, Tunnel};
+use crate::message::{BrokenEnd, Connection, Relayed, Tunnel};
 use crate::pool::{BackendConnection, Pool};
 
 /// One direction of a tunnel.
@@ -25,10 +25,15 @@ struct Direction {
     /// Whether everything was moved and the sink's end was begun, and whether that has left.
     is_ending: bool,
     has_ended: bool,
+    /// Whether the sink broke. What it sent before goes on in the other direction.
+    is_broken: bool,
 }
 
 impl Direction {
-    /// Moves bytes and forwards the end. An error ends the tunnel.
+    /// Moves bytes and forwards the end.
+    ///
+    /// # Errors
+    /// Nothing more can be read, which ends the tunnel.
     fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -42,7 +47,10 @@ impl Direction {
                     self.is_ending = true;
                     sink.end_sending();
                 }
-                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Err(BrokenEnd::Source)) => return Err(()),
+                Poll::Ready(Err(BrokenEnd::Sink)) => {
+                    (self.is_ending, self.has_ended, self.is_broken) = (true, true, true);
+                }
                 Poll::Pending => return Ok(()),
             }
         }
@@ -199,17 +207,15 @@ async fn move_bytes(
         let client = &mut *exchange.request.client;
         let buffers = &client.worker.buffers;
         let backend = &mut backend.connection;
-        if down
-            .poll(context, backend, &mut client.connection, buffers)
-            .is_err()
-            || up
-                .poll(context, &mut client.connection, backend, buffers)
-                .is_err()
-        {
-            return Poll::Ready(Err(()));
+        let was_broken = up.is_broken;
+        down.poll(context, backend, &mut client.connection, buffers)?;
+        up.poll(context, &mut client.connection, backend, buffers)?;
+        if up.is_broken && !was_broken {
+            down.poll(context, backend, &mut client.connection, buffers)?;
         }
         if up.has_ended && down.has_ended {
-            return Poll::Ready(Ok(None));
+            let is_broken = up.is_broken || down.is_broken;
+            return Poll::Ready(if is_broken { Err(()) } else { Ok(None) });
         }
         // Updated continuously, for a tunnel that is cut by a stop.
         exchange.record.tunnelled = up.tunnel.moved;
