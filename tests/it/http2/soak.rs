@@ -34,6 +34,9 @@ const SLOTS: usize = CLIENTS * STREAMS / 2;
 /// Initial windows. A client with one must not read more than so many of it: each is returned with a frame.
 const WINDOWS: [u32; 6] = [16, 500, 3_000, 16_384, 65_535, 1 << 20];
 const OF_WINDOW: usize = 100;
+/// Those of backends. Requests are sent before the settings come: had the `h2` crate to shrink a window behind them, it would wait for ever
+/// for a stream whose credit it does not return.
+const WINDOWS_OF_BACKEND: [u32; 3] = [65_535, 100_000, 1 << 20];
 /// How many short frames the `h2` crate may hold: small windows make them.
 const PLENTY: usize = 1 << 30;
 /// Longest time of one request, and until nothing is in flight any more.
@@ -287,7 +290,7 @@ fn http2_backend(seed: u64) -> SocketAddr {
         async move {
             let mut builder = h2::server::Builder::new();
             builder
-                .initial_window_size(*dice.one_of(&WINDOWS[1..]))
+                .initial_window_size(*dice.one_of(&WINDOWS_OF_BACKEND))
                 .data_frame_budget(PLENTY)
                 .max_concurrent_streams(1 + dice.below(40) as u32);
             let (last, mut requests) = (20 + dice.below(200), 0);
