@@ -1,11 +1,12 @@
 //! Metrics, access log, admin API, clients and backends agree on what has happened: nothing is counted twice, nothing is missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::support::http2::{Http2, request};
 use crate::support::http2_backend::{Http2Backend, Seen};
+use crate::support::metrics::Metrics;
 use crate::support::{Backend, Bare, Client, Gate, Proxy, Request, Response, refusing_address, wait_until};
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -500,53 +501,4 @@ fn api_agrees(proxy: &Proxy, metrics: &Metrics) {
             "{pool}"
         );
     }
-}
-
-/// The samples of one scrape.
-#[derive(Debug, Default)]
-struct Metrics(Vec<(String, BTreeMap<String, String>, f64)>);
-
-impl Metrics {
-    fn of(proxy: &Proxy) -> Self {
-        let text = proxy.get_admin("/metrics").text();
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        Self(samples.map(sample).collect())
-    }
-
-    /// The sum of the samples with this name and these labels, which are whole numbers.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        assert!(self.0.iter().any(|(known, ..)| known == name), "no {name}");
-        let has = |of: &BTreeMap<String, String>| {
-            labels
-                .iter()
-                .all(|(label, value)| of.get(*label).is_some_and(|found| found == value))
-        };
-        let meant = self.0.iter().filter(|(known, of, _)| known == name && has(of));
-        meant.map(|(.., value)| *value as u64).sum()
-    }
-
-    /// The values of a label.
-    fn values_of(&self, name: &str, label: &str) -> BTreeSet<String> {
-        let meant = self.0.iter().filter(|(known, ..)| known == name);
-        meant.filter_map(|(_, of, _)| of.get(label).cloned()).collect()
-    }
-}
-
-/// Name, labels and value of a line. No label value of these tests has a quotation mark or a comma.
-fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
-    let (series, value) = line.rsplit_once(' ').expect("a value");
-    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-    let labels = labels
-        .trim_end_matches('}')
-        .split(',')
-        .filter(|label| !label.is_empty());
-    let labels = labels.map(|label| {
-        let (label, value) = label.split_once('=').expect("a label");
-        (label.to_owned(), value.trim_matches('"').to_owned())
-    });
-    (
-        name.to_owned(),
-        labels.collect(),
-        value.parse().expect("a number"),
-    )
 }

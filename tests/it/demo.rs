@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use rustix::process::Signal;
 
+use crate::support::metrics::metric;
 use crate::support::{Client, DEADLINE, Proxy};
 
 fn demo() -> Proxy {
@@ -95,15 +96,6 @@ fn demo_ends_cleanly_with_ctrl_c() {
     }
 }
 
-/// The value of a metric, summed over the lines that begin like this.
-fn metric(proxy: &Proxy, beginning: &str) -> u64 {
-    let text = proxy.get_admin("/metrics").text();
-    let lines = text.lines().filter(|line| line.starts_with(beginning));
-    lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-        .sum()
-}
-
 #[test]
 fn outages_of_the_demo_are_logged_and_no_client_gets_an_error() {
     let proxy = demo_with(&["--traffic", "100/s", "--outages", "12"]);
@@ -125,10 +117,10 @@ fn outages_of_the_demo_are_logged_and_no_client_gets_an_error() {
             assert_eq!(line["backend"], three, "{line}");
         }
     }
-    assert!(metric(&proxy, "evenkeel_retries_total") > 0);
+    assert!(metric(&proxy, "evenkeel_retries_total") > 0.0);
     let completed = |class: &str| metric(&proxy, &format!("evenkeel_requests_total{{class=\"{class}\""));
-    assert!(completed("2xx") > 100, "{}", completed("2xx"));
-    assert_eq!((completed("4xx"), completed("5xx")), (0, 0));
+    assert!(completed("2xx") > 100.0, "{}", completed("2xx"));
+    assert_eq!((completed("4xx"), completed("5xx")), (0.0, 0.0));
     // Requests of its own are not logged.
     assert_eq!(proxy.count_so_far(|line| line["msg"] == "Request completed"), 0);
 }

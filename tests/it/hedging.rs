@@ -4,25 +4,11 @@ use evenkeel::internals::clock;
 use h2::Reason;
 
 use crate::support::http2_backend::{Http2Backend, Seen};
+use crate::support::metrics::{metric, wait_for_metric};
 use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Request, Response, refusing_address};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 const HEDGED: &str = "workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: 50ms } }";
-
-/// Waits until this number of hedges have begun.
-fn wait_for_hedges(proxy: &Proxy, count: usize) {
-    let wanted = format!("evenkeel_hedges_total {count}");
-    let start = clock::now();
-    while !proxy
-        .get_admin("/metrics")
-        .text()
-        .lines()
-        .any(|line| line == wanted)
-    {
-        assert!(start.elapsed() < DEADLINE, "{wanted}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
 
 fn any(_: &Request) -> bool {
     true
@@ -167,18 +153,10 @@ fn hedges_are_limited_by_the_retry_budget() {
     for client in &mut clients {
         client.read();
     }
-    let metrics = proxy.get_admin("/metrics").text();
-    let value = |name: &str| -> u64 {
-        let line = metrics.lines().find(|line| line.starts_with(name)).expect(name);
-        line.rsplit(' ')
-            .next()
-            .and_then(|value| value.parse().ok())
-            .expect(name)
-    };
-    let hedges = value("evenkeel_hedges_total");
-    assert!(hedges > 20, "{hedges}");
+    let hedges = metric(&proxy, "evenkeel_hedges_total");
+    assert!(hedges > 20.0, "{hedges}");
     // 100 at start, 80 for 400 requests, 10 a second.
-    assert!(hedges < 250, "{hedges}");
+    assert!(hedges < 250.0, "{hedges}");
     gate.open();
 }
 
@@ -197,7 +175,7 @@ fn a_backend_that_serves_one_connection_at_a_time_gets_to_the_connection_of_a_he
     let mut held = single.accept();
     held.head();
     hedged.send(GET);
-    wait_for_hedges(&proxy, 1);
+    wait_for_metric(&proxy, "evenkeel_hedges_total", 1);
     held.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(first.read().status(), 200);
     // It is kept for the next request, and the backend would wait for that.

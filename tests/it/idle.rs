@@ -5,7 +5,8 @@ use std::time::Duration;
 use evenkeel::internals::clock;
 use rustix::process::Signal;
 
-use crate::support::{Backend, Client, DEADLINE, Proxy};
+use crate::support::metrics::wait_for_metric;
+use crate::support::{Backend, Client, Proxy};
 
 /// This many connections that sent a request each and are parked.
 fn parked(proxy: &Proxy, count: usize) -> Vec<Client> {
@@ -15,21 +16,8 @@ fn parked(proxy: &Proxy, count: usize) -> Vec<Client> {
         client
     });
     let clients = clients.collect();
-    wait_for(proxy, &format!("evenkeel_connections_parked {count}"));
+    wait_for_metric(proxy, "evenkeel_connections_parked", count);
     clients
-}
-
-/// Waits until the metrics contain this line.
-fn wait_for(proxy: &Proxy, line: &str) {
-    let began = clock::now();
-    while !proxy
-        .get_admin("/metrics")
-        .text()
-        .lines()
-        .any(|found| found == line)
-    {
-        assert!(began.elapsed() < DEADLINE, "no {line}");
-    }
 }
 
 #[test]
@@ -37,14 +25,14 @@ fn a_parked_connection_is_served() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend]).start();
     let mut clients = parked(&proxy, 20);
-    wait_for(&proxy, "evenkeel_connections_active 20");
+    wait_for_metric(&proxy, "evenkeel_connections_active", 20);
     for client in &mut clients {
         assert_eq!(client.get("/").text(), "a");
         assert_eq!(client.get("/").text(), "a");
     }
-    wait_for(&proxy, "evenkeel_connections_parked 20");
+    wait_for_metric(&proxy, "evenkeel_connections_parked", 20);
     drop(clients);
-    wait_for(&proxy, "evenkeel_connections_active 0");
+    wait_for_metric(&proxy, "evenkeel_connections_active", 0);
 }
 
 #[test]
@@ -146,6 +134,6 @@ fn a_connection_with_an_empty_line_after_a_body_is_parked_and_served() {
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nxx\r\n");
     assert_eq!(client.read().text(), "a");
-    wait_for(&proxy, "evenkeel_connections_parked 1");
+    wait_for_metric(&proxy, "evenkeel_connections_parked", 1);
     assert_eq!(client.get("/").text(), "a");
 }

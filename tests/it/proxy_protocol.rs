@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::support::metrics::metric;
 use crate::support::{Backend, Bare, Builder, Client, Held, Proxy, Request, Response, http2, wait_until};
 
 const QUIET: &str = "workers: 1\nhealth_check: { kind: none }";
@@ -29,12 +30,7 @@ fn proxied(backends: &[&Backend]) -> Builder {
 }
 
 fn rejected(proxy: &Proxy) -> u64 {
-    let text = proxy.get_admin("/metrics").text();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("evenkeel_proxy_headers_rejected_total "));
-    line.and_then(|value| value.parse().ok())
-        .expect("the metric is there")
+    metric(proxy, "evenkeel_proxy_headers_rejected_total") as u64
 }
 
 fn client_of(request: &Request) -> Option<&str> {

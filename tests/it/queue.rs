@@ -13,7 +13,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::http2::Http2;
-use crate::support::{Backend, Client, DEADLINE, Gate, Proxy, Request, Response, refusing_address};
+use crate::support::metrics::{metric, wait_for_metric};
+use crate::support::{Backend, Client, Gate, Proxy, Request, Response, refusing_address};
 
 const ONE: &str = "limits: { in_flight_per_backend: 1 }\nhealth_check: off\n";
 
@@ -43,30 +44,18 @@ fn busy(proxy: &Proxy, backend: &Backend) -> Client {
     client
 }
 
-/// The value of a metric.
-fn metric(proxy: &Proxy, name: &str) -> f64 {
-    let text = proxy.get_admin("/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-    value.unwrap_or_else(|| panic!("no {name} in {text}"))
-}
-
 /// Waits until this number of requests wait.
 fn wait_for_depth(proxy: &Proxy, depth: usize) {
-    let start = clock::now();
-    while metric(proxy, "evenkeel_queue_depth{pool=\"default\"}") as usize != depth {
-        assert!(start.elapsed() < DEADLINE, "{depth} requests wait");
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_for_metric(proxy, "evenkeel_queue_depth{pool=\"default\"}", depth);
 }
 
 /// Sends requests that have to wait, one after the other.
 fn join(proxy: &Proxy, paths: &[&str]) -> Vec<Client> {
     let mut clients = Vec::new();
-    for (number, path) in paths.iter().enumerate() {
+    for (depth, path) in (1..).zip(paths) {
         let mut client = proxy.client();
         client.send(get(path));
-        wait_for_depth(proxy, number + 1);
+        wait_for_depth(proxy, depth);
         clients.push(client);
     }
     clients

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::http2::Http2;
+use crate::support::metrics::wait_for_metric;
 use crate::support::reload::{EndOfLoad, reload, reloaded, websocket};
 use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Gate, Proxy, Response};
 
@@ -37,20 +38,6 @@ fn add(proxy: &Proxy, config: &Builder) -> SocketAddr {
 fn is_refused(address: SocketAddr) -> bool {
     let connected = TcpStream::connect_timeout(&address, DEADLINE);
     connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-}
-
-/// Waits until the metrics have this line.
-fn wait_for_metric(proxy: &Proxy, line: &str) {
-    let start = clock::now();
-    while !proxy
-        .get_admin("/metrics")
-        .text()
-        .lines()
-        .any(|found| found == line)
-    {
-        assert!(start.elapsed() < DEADLINE, "no {line}");
-        thread::yield_now();
-    }
 }
 
 #[test]
@@ -93,11 +80,11 @@ fn a_parked_connection_of_a_removed_listener_is_closed_and_no_other() {
     for client in &mut clients {
         assert_eq!(client.get("/").text(), "here");
     }
-    wait_for_metric(&proxy, "evenkeel_connections_parked 2");
+    wait_for_metric(&proxy, "evenkeel_connections_parked", 2);
     reloaded(&proxy, &Proxy::before(&[&backend]).config(QUIET));
     let [stays, removed] = &mut clients;
     assert!(removed.read_to_end().is_empty());
-    wait_for_metric(&proxy, "evenkeel_connections_active 1");
+    wait_for_metric(&proxy, "evenkeel_connections_active", 1);
     assert_eq!(stays.get("/").text(), "here");
 }
 
@@ -126,7 +113,7 @@ fn requests_on_a_removed_listener_finish_and_the_connection_is_closed() {
     assert_eq!(http2.read(stream).unwrap().text(), "done");
     let refused = http2.ask(crate::support::http2::request("GET", "/"), b"");
     assert!(refused.is_err(), "GOAWAY was sent: {refused:?}");
-    wait_for_metric(&proxy, "evenkeel_connections_active 0");
+    wait_for_metric(&proxy, "evenkeel_connections_active", 0);
 }
 
 #[test]
@@ -153,8 +140,8 @@ fn a_websocket_of_a_removed_listener_is_cut_after_the_drain_and_no_other() {
         (line["status"].as_u64(), line["error"].as_str()),
         (Some(101), Some("stopped"))
     );
-    wait_for_metric(&proxy, "evenkeel_connections_active 1");
-    wait_for_metric(&proxy, "evenkeel_requests_in_flight 1");
+    wait_for_metric(&proxy, "evenkeel_connections_active", 1);
+    wait_for_metric(&proxy, "evenkeel_requests_in_flight", 1);
     stays.send("ping");
     assert_eq!(its.read(4), "ping");
     its.send("pong");

@@ -11,6 +11,7 @@ use h2::client::ResponseFuture;
 use serde_json::json;
 
 use crate::support::http2::Http2;
+use crate::support::metrics::{Metrics, metric};
 use crate::support::reload::{EndOfLoad, reload, reloaded, websocket};
 use crate::support::{Backend, Bare, Builder, Client, Gate, Held, Proxy, Response, wait_until};
 
@@ -37,18 +38,19 @@ fn wait_for_threads(proxy: &Proxy, count: usize) {
 
 /// The counters of the metrics, with their labels, that must never go backwards.
 fn counters(proxy: &Proxy) -> BTreeMap<String, f64> {
-    let text = proxy.get_admin("/metrics").text();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let values = lines.filter_map(|line| line.rsplit_once(' '));
     let is_counter = |name: &str| {
         let name = name.split('{').next().unwrap_or_default();
         ["_total", "_count", "_sum", "_bucket"]
             .iter()
             .any(|end| name.ends_with(end))
     };
-    let counters = values.filter(|(name, _)| is_counter(name));
+    let metrics = Metrics::of(proxy);
+    let counters = metrics
+        .samples()
+        .iter()
+        .filter(|sample| is_counter(&sample.series));
     counters
-        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .map(|sample| (sample.series.clone(), sample.value))
         .collect()
 }
 
@@ -171,10 +173,8 @@ fn workers_come_and_go_under_load_without_a_failed_request() {
     assert!(served.load(Ordering::Relaxed) > 100);
     // Idle connections to the backends stay.
     wait_until("descriptors are closed", || descriptors(&proxy) <= before + 20);
-    let metrics = proxy.get_admin("/metrics").text();
-    for line in ["evenkeel_workers 1", "evenkeel_requests_in_flight 0"] {
-        assert!(metrics.lines().any(|found| found == line), "{line}");
-    }
+    assert_eq!(metric(&proxy, "evenkeel_workers"), 1.0);
+    assert_eq!(metric(&proxy, "evenkeel_requests_in_flight"), 0.0);
 }
 
 #[test]

@@ -10,8 +10,9 @@ mod reloads;
 mod servers;
 
 use crate::support::authority::{Authority, Folder, Pair, wanted};
+use crate::support::metrics::wait_for_metric;
 use crate::support::tls::{Tls, der};
-use crate::support::{Backend, Builder, DEADLINE, Proxy};
+use crate::support::{Backend, Builder, Proxy};
 
 /// An authority, and a folder for the certificates that it signs.
 struct Bench {
@@ -55,12 +56,9 @@ impl Bench {
 }
 
 /// Waits until this number of handshakes have failed for this reason.
-fn wait_for_failures(proxy: &Proxy, reason: &str, count: u64) {
-    let start = evenkeel::internals::clock::now();
-    let line = format!("evenkeel_tls_handshakes_failed_total{{reason=\"{reason}\"}} {count}\n");
-    while !proxy.get_admin("/metrics").text().contains(&line) {
-        assert!(start.elapsed() < DEADLINE, "no {line}");
-    }
+fn wait_for_failures(proxy: &Proxy, reason: &str, count: usize) {
+    let series = format!("evenkeel_tls_handshakes_failed_total{{reason=\"{reason}\"}}");
+    wait_for_metric(proxy, &series, count);
 }
 
 #[test]

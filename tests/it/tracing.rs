@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::authority::{Authority, Folder};
+use crate::support::metrics::{metric, wait_for_metric};
 use crate::support::otlp::{Collector, Span};
 use crate::support::tls::Secured;
 use crate::support::{Backend, Builder, Gate, Proxy, Request, Response, refusing_address, wait_until};
@@ -40,14 +41,6 @@ fn received(request: &Request) -> (String, String, String) {
 
 fn attribute<'s>(span: &'s Span, name: &str) -> &'s str {
     span.attributes.get(name).map_or("", String::as_str)
-}
-
-/// The value of a metric.
-fn metric(proxy: &Proxy, name: &str) -> u64 {
-    let metrics = proxy.get_admin("/metrics").text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-    let value = line.and_then(|value| value.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
 }
 
 #[test]
@@ -101,9 +94,7 @@ fn the_trace_of_the_caller_is_continued_and_exported_over_both_protocols() {
         assert_eq!(received(&sent), expected);
         assert!(sent.head.contains("\r\nTracestate: a=b\r\nTracestate: c=d\r\n"));
         assert_eq!(proxy.access_line("/x")["trace_id"], TRACE);
-        wait_until("the count of exported spans", || {
-            metric(&proxy, "evenkeel_spans_exported_total") == 2
-        });
+        wait_for_metric(&proxy, "evenkeel_spans_exported_total", 2);
     }
 }
 
@@ -356,9 +347,9 @@ fn requests_do_not_notice_a_collector_that_is_away() {
     }
     proxy.wait_for_message(0, "Could not export spans");
     wait_until("the spans are dropped", || {
-        metric(&proxy, "evenkeel_spans_dropped_total{reason=\"unavailable\"}") > 0
+        metric(&proxy, "evenkeel_spans_dropped_total{reason=\"unavailable\"}") > 0.0
     });
-    assert_eq!(metric(&proxy, "evenkeel_spans_exported_total"), 0);
+    assert_eq!(metric(&proxy, "evenkeel_spans_exported_total"), 0.0);
     assert_eq!(proxy.get("/x").text(), "good");
 }
 
@@ -377,9 +368,7 @@ fn spans_are_exported_over_tls() {
     let http = Secured::start(&pair, None).url("localhost");
     let proxy = traced(&[&backend], &http, "").env("SSL_CERT_FILE", &ca).start();
     assert_eq!(proxy.client().send(get(&traceparent("01"))).read().status(), 200);
-    wait_until("the count of exported spans", || {
-        metric(&proxy, "evenkeel_spans_exported_total") == 2
-    });
+    wait_for_metric(&proxy, "evenkeel_spans_exported_total", 2);
 }
 
 #[test]

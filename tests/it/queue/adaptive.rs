@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use evenkeel::internals::clock;
 use rustix::process::Signal;
 
-use super::metric;
+use crate::support::metrics::metric;
 use crate::support::{Backend, Proxy, Response};
 
 /// What the backend serves at the same time, and how long one takes: 200 requests a second.

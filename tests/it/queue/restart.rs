@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use evenkeel::internals::clock;
 
-use super::metric;
 use crate::support::http2::Http2;
+use crate::support::metrics::metric;
 use crate::support::{Backend, DEADLINE, Proxy, Response};
 
 /// Time between two requests: 200 a second.

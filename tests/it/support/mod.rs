@@ -10,6 +10,7 @@ pub(crate) mod event;
 pub(crate) mod http2;
 pub(crate) mod http2_backend;
 mod message;
+pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod oracle;
 pub(crate) mod otlp;

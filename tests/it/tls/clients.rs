@@ -42,7 +42,7 @@ fn access_depends_on_the_client_certificate() {
         assert_eq!(is_served(&bench, &proxy, Some(&expired)), takes_bad, "{auth}");
         assert_eq!(is_served(&bench, &proxy, Some(&foreign)), takes_bad, "{auth}");
         let refused = [!without, !takes_bad, !takes_bad];
-        let count = refused.into_iter().filter(|refused| *refused).count() as u64;
+        let count = refused.into_iter().filter(|refused| *refused).count();
         wait_for_failures(&proxy, "client_certificate", count);
     }
 }
