@@ -190,6 +190,8 @@ impl Member {
 pub struct Pool {
     /// Its settings from the config.
     pub settings: Settings,
+    /// The name of the route that overrides some of them; `None` for the pool itself.
+    pub route: Option<Box<str>>,
     /// Its name for the log.
     pub label: Label,
     /// Its requests by status and duration.
@@ -264,15 +266,17 @@ impl Pool {
             next_step: Mutex::default(),
             label: Label::new(&settings.name),
             settings,
+            route: None,
         })
     }
 
-    /// The same pool with other settings, for a route that overrides some: it shares backends, connections, budget and cursor.
+    /// The same pool with other settings, for the `route` that overrides some: it shares backends, connections, budget and cursor.
     /// Settings that these depend on must be the same.
     #[must_use]
-    pub fn with_settings(&self, settings: Settings) -> Arc<Self> {
+    pub fn with_settings(&self, settings: Settings, route: String) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            route: Some(route.into()),
             label: self.label.clone(),
             traffic: Arc::clone(&self.traffic),
             connections: Arc::clone(&self.connections),

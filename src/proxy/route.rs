@@ -75,25 +75,38 @@ impl<'a> PoolMatch<'a> {
         })
     }
 
-    /// The index of the same pool in another snapshot; `None` if it was removed. A pool with settings of one route is itself while
-    /// the config is the same; after a reload it is the pool that it was made from, with the settings of that.
-    pub(super) fn index_in(&self, handle: &SnapshotHandle) -> Option<usize> {
-        if Arc::ptr_eq(&handle.snapshot, &self.seen.first().snapshot) {
-            return Some(self.index);
-        }
-        let mut pools = handle.snapshot.pools.iter();
-        pools.position(|pool| Arc::ptr_eq(&pool.queue, &self.pool.queue))
+    /// The same pool and its eligible backends in another snapshot; `None` if it was removed.
+    pub(super) fn pool_in<'h>(&self, handle: &'h SnapshotHandle) -> Option<(&'h Pool, &'h EligibleSet)> {
+        let (pool, eligible) = handle.pool(self.index_in(handle)?)?;
+        Some((pool, eligible))
     }
 
-    /// The same pool in another snapshot, where it has this index. The snapshot is kept.
-    pub(super) fn moved_to(&self, handle: &Rc<SnapshotHandle>, index: usize) -> Option<Self> {
-        let (pool, eligible) = self.seen.keep(handle).pool(index)?;
+    /// The same pool in another snapshot, which is kept.
+    pub(super) fn moved_to(&self, handle: &Rc<SnapshotHandle>) -> Option<Self> {
+        let (pool, eligible) = self.pool_in(self.seen.keep(handle))?;
         // The index stays that of the first snapshot.
         Some(Self {
             pool,
             eligible,
             ..*self
         })
+    }
+
+    /// A pool with settings of one route is itself while the config is the same. After a reload it is the pool of the route with the
+    /// same name, or else the one that it was made from.
+    fn index_in(&self, handle: &SnapshotHandle) -> Option<usize> {
+        let snapshot = &handle.snapshot;
+        if Arc::ptr_eq(snapshot, &self.seen.first().snapshot) {
+            return Some(self.index);
+        }
+        let is_same = |pool: &Arc<Pool>| Arc::ptr_eq(&pool.queue, &self.pool.queue);
+        let position = snapshot.pools.iter().position(is_same)?;
+        let is_of_route = |pool: &Arc<Pool>| is_same(pool) && pool.route == self.pool.route;
+        let derived = self.pool.route.is_some().then(|| {
+            let derived = snapshot.derived_pools.iter().position(is_of_route)?;
+            Some(snapshot.pools.len() + derived)
+        });
+        derived.flatten().or(Some(position))
     }
 }
 

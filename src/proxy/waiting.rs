@@ -166,8 +166,7 @@ impl<'a> Waiting<'_, 'a> {
     /// Picks from the backends that are eligible now.
     fn pick(&mut self, exchange: &mut Exchange<'a>, now: Instant) -> Option<Found<'a>> {
         let handle = exchange.request.worker().local();
-        let index = self.to.index_in(&handle)?;
-        let (pool, eligible) = handle.pool(index)?;
+        let (pool, eligible) = self.to.pool_in(&handle)?;
         // Once all have failed, whoever is back may be asked again.
         let tried = match eligible.is_within(self.failed) {
             true => &[],
@@ -179,7 +178,7 @@ impl<'a> Waiting<'_, 'a> {
             exchange.named.set(None);
             return None;
         };
-        let to = self.to.moved_to(&handle, index)?;
+        let to = self.to.moved_to(&handle)?;
         let member = to.eligible.roster().member(slot.member.backend.id)?;
         Some((to, slot.moved_to(member, to.pool)))
     }
@@ -193,8 +192,7 @@ impl<'a> Waiting<'_, 'a> {
             return until.min(check_at);
         }
         let handle = exchange.request.worker().local();
-        let index = self.to.index_in(&handle);
-        if let Some((_, eligible)) = index.and_then(|index| handle.pool(index)) {
+        if let Some((_, eligible)) = self.to.pool_in(&handle) {
             request_checks(eligible);
         }
         let next = now + CHECKED_EVERY;

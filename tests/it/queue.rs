@@ -304,6 +304,27 @@ fn a_reload_that_removes_the_pool_ends_the_waits() {
 }
 
 #[test]
+fn a_wait_that_lasts_over_a_reload_keeps_the_settings_of_its_route() {
+    let (gate, never) = (Gate::default(), Gate::default());
+    let (busy_until, silent_until) = (gate.clone(), never.clone());
+    let backend = Backend::start(move |request| match request.start() {
+        "GET /busy" => Response::ok("busy").after(&busy_until),
+        _ => Response::ok("late").after(&silent_until),
+    });
+    let routes = "{ path: /busy, pool: default }, { pool: default, timeouts: { first_byte: 200ms } }";
+    let config = format!("{ONE}queue: {{ timeout: 60s }}\nroutes: [{routes}]\n");
+    let config = || Proxy::before(&[&backend]).config(&config);
+    let proxy = config().start();
+    let mut first = busy(&proxy, &backend);
+    let mut clients = join(&proxy, &["/slow"]);
+    reload(&proxy, &config().text());
+    gate.open();
+    assert_eq!(first.read().text(), "busy");
+    assert_eq!(clients[0].read().status(), 504);
+    never.open();
+}
+
+#[test]
 fn a_pool_that_never_had_a_backend_responds_at_once() {
     let (address, _socket) = refusing_address();
     for config in [

@@ -190,7 +190,8 @@ impl<'a> RouteBuilder<'a> {
         let (Some(settings), Some(pool)) = (&used.settings, self.pools.get(index)) else {
             return Ok(index);
         };
-        self.derived.push(pool.with_settings((**settings).clone()));
+        let settings = (**settings).clone();
+        self.derived.push(pool.with_settings(settings, route.to_string()));
         Ok(self.pools.len() + self.derived.len() - 1)
     }
 
