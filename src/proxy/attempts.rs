@@ -11,7 +11,7 @@ use super::in_flight::{InFlight, Slot};
 use super::route::PoolMatch;
 use super::tried::Tried;
 use super::{Failure, backoff, learn, pick, sticky, waiting};
-use crate::pool::{Another, BackendConnection, Member};
+use crate::pool::{Another, BackendConnection, EligibleSet, Member};
 use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
 /// How often a request that was cut is sent again, after it has failed at all backends.
@@ -99,7 +99,7 @@ impl<'a> Attempts<'a> {
             let mut hedge = self.hedge(exchange, member);
             let to = To {
                 pool: self.to.pool,
-                eligible: self.to.eligible,
+                picked_from: &self.to,
                 member,
                 tried: &self.tried,
             };
@@ -161,6 +161,7 @@ impl<'a> Attempts<'a> {
         outcome: &Outcome,
         failure: Failure,
     ) -> Result<Slot<'a>, Failure> {
+        self.to = self.current(exchange);
         let (cause, member) = match (outcome.cause(), exchange.record.last_member()) {
             (Some(cause), Some(member)) if self.may_wait(exchange, cause, outcome) => (cause, member),
             _ => {
@@ -194,7 +195,7 @@ impl<'a> Attempts<'a> {
     /// the backend has failed of.
     fn may_wait(&mut self, exchange: &mut Exchange<'a>, cause: Cause, outcome: &Outcome) -> bool {
         let pool = self.to.pool;
-        let failure = self.failure(exchange, cause, outcome);
+        let failure = self.failure(exchange, self.to.eligible, outcome, cause);
         if pool.settings.queue.is_none() || !pool.settings.retry.may_wait(&failure) {
             return false;
         }
@@ -216,7 +217,7 @@ impl<'a> Attempts<'a> {
         if self.to.pool.settings.retry.hedge.is_none() || self.tried.attempts() > 0 {
             return None;
         }
-        Hedge::new(exchange, (self.to.pool, self.to.eligible), member)
+        Hedge::new(exchange, self.to, member)
     }
 
     /// Hands the outcome of an attempt to all who learn from it: the log, the counters and the health of the backend, and the
@@ -270,7 +271,10 @@ impl<'a> Attempts<'a> {
         {
             pool.hold_off(member, time, exchange.request.worker().wheel.now());
         }
-        let next = self.next(exchange, member, cause, outcome)?;
+        let to = self.current(exchange);
+        let next = self.next(exchange, to, member, outcome)?;
+        // Only now: without another attempt, the response goes on with the settings that it began with.
+        self.to = to;
         let reason = match (outcome.event, result) {
             (Some(ConnectionEvent::Unconnectable), Err(failure))
             | (_, Err(failure @ Failure::BackendMarkedDown)) => failure.code(),
@@ -282,16 +286,22 @@ impl<'a> Attempts<'a> {
         Some(next)
     }
 
-    /// Decides whether another attempt follows, and at which backend.
+    /// The pool as it is now: its backends and the config may have changed since the last pick.
+    fn current(&self, exchange: &Exchange<'_>) -> PoolMatch<'a> {
+        self.to.current(&exchange.request.worker().local())
+    }
+
+    /// Decides whether another attempt follows, and at which backend of the pool as it is now.
     fn next(
         &mut self,
         exchange: &Exchange<'_>,
+        to: PoolMatch<'a>,
         last: &'a Member,
-        cause: Cause,
         outcome: &Outcome,
     ) -> Option<Slot<'a>> {
-        let pool = self.to.pool;
-        let failure = self.failure(exchange, cause, outcome);
+        let cause = outcome.cause()?;
+        let pool = to.pool;
+        let failure = self.failure(exchange, to.eligible, outcome, cause);
         if !pool.settings.retry.may_retry(&failure) {
             return None;
         }
@@ -308,11 +318,10 @@ impl<'a> Attempts<'a> {
             ),
             is_reserve_useful: matches!(cause, Cause::ConnectFailure | Cause::Reset),
         };
-        let avoided = tried.avoided(self.to.eligible);
+        let avoided = tried.avoided(to.eligible);
         let context = pick::context(exchange, pool, &avoided);
         let policy = &pool.settings.retry;
-        let to = self.to;
-        let mut stays_with = self.sticky(exchange);
+        let mut stays_with = self.sticky(exchange, to);
         let mut next = || {
             // Once: its last slot may have gone to another worker.
             let other = stays_with
@@ -359,8 +368,8 @@ impl<'a> Attempts<'a> {
 
     /// The backend that the client stays with, if the request may go there. It is asked once more when its connection has ended,
     /// which says nothing of the backend: the client would lose what the backend knows of it.
-    fn sticky(&self, exchange: &Exchange<'_>) -> Option<&'a Member> {
-        let PoolMatch { pool, eligible, .. } = self.to;
+    fn sticky(&self, exchange: &Exchange<'_>, to: PoolMatch<'a>) -> Option<&'a Member> {
+        let PoolMatch { pool, eligible, .. } = to;
         let tried = match self.tried.attempts() {
             1 => self.tried.failed(),
             _ => self.tried.this_round(),
@@ -371,14 +380,20 @@ impl<'a> Attempts<'a> {
     }
 
     /// The attempt that has failed, as the retry policy sees it.
-    fn failure(&self, exchange: &Exchange<'_>, cause: Cause, outcome: &Outcome) -> retry::Failure {
+    fn failure(
+        &self,
+        exchange: &Exchange<'_>,
+        eligible: &EligibleSet,
+        outcome: &Outcome,
+        cause: Cause,
+    ) -> retry::Failure {
         retry::Failure {
             is_idempotent: retry::is_repeatable(exchange.request.head),
             was_sent: !outcome.nothing_sent,
             event: outcome.event,
             is_replayable: exchange.body.replay.is_whole(),
             has_response_begun: self.carried.is_hinted,
-            ..self.tried.failure(cause, self.to.eligible)
+            ..self.tried.failure(cause, eligible)
         }
     }
 

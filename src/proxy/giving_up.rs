@@ -3,16 +3,18 @@
 
 use super::exchange::Exchange;
 use super::pick;
+use super::route::PoolMatch;
 use super::tried::Tried;
 use crate::clock;
-use crate::pool::{EligibleSet, Member, Pool};
+use crate::pool::{Member, Pool};
 use crate::retry::{self, Cause};
 
 /// The backend of an attempt, and what other attempts depend on.
 #[derive(Clone, Copy)]
 pub(super) struct To<'a, 't> {
     pub(super) pool: &'a Pool,
-    pub(super) eligible: &'a EligibleSet,
+    /// The pool and its backends, as they were when this one was picked.
+    pub(super) picked_from: &'t PoolMatch<'a>,
     pub(super) member: &'a Member,
     pub(super) tried: &'t Tried,
 }
@@ -23,11 +25,15 @@ pub(super) struct To<'a, 't> {
 #[cold]
 pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -> bool {
     let id = to.member.backend.id;
+    let before = to.picked_from.eligible;
     // A backend that gets requests on trial, or because all are down, was not eligible before.
-    if to.member.health.is_eligible() || to.eligible.is_open() || !to.eligible.contains(id) {
+    if to.member.health.is_eligible() || before.is_open() || !before.contains(id) {
         return false;
     }
-    let counted = to.tried.failure(Cause::Timeout, to.eligible);
+    let active = exchange.request.worker().local();
+    let now = to.picked_from.pool_in(&active);
+    let (pool, eligible) = now.unwrap_or((to.pool, before));
+    let counted = to.tried.failure(Cause::Timeout, eligible);
     let failure = retry::Failure {
         is_idempotent: retry::is_repeatable(exchange.request.head),
         was_sent: true,
@@ -36,9 +42,9 @@ pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -
         attempts: counted.attempts + 1,
         ..counted
     };
-    let avoided = to.tried.avoided(to.eligible);
-    let context = pick::context(exchange, to.pool, &avoided);
-    to.pool.settings.retry.may_retry(&failure)
-        && to.eligible.pick(context).is_some()
-        && to.pool.budget.take(clock::now())
+    let avoided = to.tried.avoided(eligible);
+    let context = pick::context(exchange, pool, &avoided);
+    pool.settings.retry.may_retry(&failure)
+        && eligible.pick(context).is_some()
+        && pool.budget.take(clock::now())
 }

@@ -14,6 +14,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::in_flight::{InFlight, Slot};
 use super::response_head::{self, INTERIM_BOUND};
+use super::route::PoolMatch;
 use super::trace::{Propagated, SpanEnd};
 use super::tried::Tried;
 use super::{Failure, grpc, learn, outgoing, pick};
@@ -21,7 +22,7 @@ use crate::backend::Unanswered;
 use crate::clock::{self, Instant, Sleep};
 use crate::head::BodyLength;
 use crate::message::{Limits, ResponseError};
-use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
+use crate::pool::{BackendConnection, Member};
 use crate::retry::{self, AttemptEnd, HedgeAfter, Outcome};
 
 /// Its reason in the log, of the attempt that was canceled.
@@ -31,8 +32,7 @@ type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Box<BackendConnection>,
 
 /// The second attempt of a request, before and after it begins.
 pub(super) struct Hedge<'a> {
-    pool: &'a Pool,
-    eligible: &'a EligibleSet,
+    to: PoolMatch<'a>,
     limits: &'a Limits,
     /// The backend of the first attempt.
     first: &'a Member,
@@ -121,18 +121,14 @@ pub(super) struct Winner<'a> {
 impl<'a> Hedge<'a> {
     /// A hedge for a request whose first attempt begins now; `None` if the pool has none, if the request must not have one, or if
     /// too little is known of how long the backend takes.
-    pub(super) fn new(
-        exchange: &Exchange<'a>,
-        (pool, eligible): (&'a Pool, &'a EligibleSet),
-        first: &'a Member,
-    ) -> Option<Box<Self>> {
-        let policy = &pool.settings.retry;
+    pub(super) fn new(exchange: &Exchange<'a>, to: PoolMatch<'a>, first: &'a Member) -> Option<Box<Self>> {
+        let policy = &to.pool.settings.retry;
         let request = &exchange.request;
         let is_allowed = request.head.body == BodyLength::None
             && request.head.upgrade.is_none()
             && request.client.pinned.is_none()
             // Its client stays with one backend.
-            && pool.sticky.is_none()
+            && to.pool.sticky.is_none()
             && policy.attempts != retry::Attempts::AtMost(1)
             && retry::is_repeatable(request.head);
         if !is_allowed {
@@ -143,8 +139,7 @@ impl<'a> Hedge<'a> {
             HedgeAfter::Quantile(percent) => first.hedge_delay(percent, request.worker().wheel.now())?,
         };
         Some(Box::new(Self {
-            pool,
-            eligible,
+            to,
             limits: &request.snapshot.limits.message,
             first,
             timer: clock::sleep(after),
@@ -177,7 +172,7 @@ impl<'a> Hedge<'a> {
             exchange.record.ran_beside(begun.member, REASON);
             return None;
         };
-        learn::from(exchange, (self.pool, begun.member), &second);
+        learn::from(exchange, (self.to.pool, begun.member), &second);
         if let Some(cause) = second.cause() {
             tried.add(&second);
             exchange.record.ran_beside(begun.member, cause.name());
@@ -187,7 +182,7 @@ impl<'a> Hedge<'a> {
             exchange.record.ran_beside(begun.member, REASON);
             return None;
         }
-        learn::from(exchange, (self.pool, self.first), outcome);
+        learn::from(exchange, (self.to.pool, self.first), outcome);
         let record = &mut exchange.record;
         record.attempt_ended(&second);
         let reason = outcome.cause().map_or(REASON, retry::Cause::name);
@@ -275,29 +270,31 @@ impl<'a> Hedge<'a> {
         }
     }
 
-    /// Picks another backend and connects, if the retry budget allows it.
+    /// Picks another of the backends that are eligible now and connects, if the retry budget allows it.
     fn begin(&mut self, exchange: &mut Exchange<'_>) -> State<'a> {
+        let worker = Rc::clone(&exchange.request.client.worker);
+        self.to = self.to.current(&worker.local());
+        let PoolMatch { pool, eligible, .. } = self.to;
         // A copy must not take the slot that a request waits for.
-        if self.pool.queue.is_occupied() {
+        if pool.queue.is_occupied() {
             return State::Over;
         }
-        let worker = Rc::clone(&exchange.request.client.worker);
         let tried = [self.first.backend.id];
-        let Some(member) = self.eligible.pick(pick::context(exchange, self.pool, &tried)) else {
+        let Some(member) = eligible.pick(pick::context(exchange, pool, &tried)) else {
             return State::Over;
         };
-        let Some(in_flight) = InFlight::begin(member, worker.index, self.pool) else {
+        let Some(in_flight) = InFlight::begin(member, worker.index, pool) else {
             return State::Over;
         };
         let at = clock::now();
-        if !self.pool.budget.take(at) {
+        if !pool.budget.take(at) {
             worker.counters.retry_budget_exhausted.increment();
             return State::Over;
         }
         worker.counters.hedges.increment();
-        let timeouts = &self.pool.settings.timeouts;
+        let timeouts = &pool.settings.timeouts;
         let usual = timeouts.connect + timeouts.first_byte;
-        let bound = self.pool.settings.retry.per_try_timeout;
+        let bound = pool.settings.retry.per_try_timeout;
         let left = timeouts
             .request
             .saturating_sub(at.saturating_duration_since(self.began));
@@ -312,8 +309,8 @@ impl<'a> Hedge<'a> {
             trace: exchange.trace.as_deref().map(|trace| trace.next(worker.random())),
             outcome: None,
         });
-        let introduction = Need::of(&exchange.request, self.pool).introduction;
-        let (pool, limits) = (self.pool, self.limits);
+        let introduction = Need::of(&exchange.request, pool).introduction;
+        let limits = self.limits;
         State::Connecting(Box::pin(async move {
             let need = Need {
                 worker: &worker,
@@ -329,11 +326,11 @@ impl<'a> Hedge<'a> {
     fn send(&mut self, exchange: &Exchange<'_>, mut backend: Box<BackendConnection>) {
         let Some(begun) = &mut self.begun else { return };
         // As in the first attempt, the time for the response begins once the request is sent.
-        let until = clock::now() + self.pool.settings.timeouts.first_byte;
+        let until = clock::now() + self.to.pool.settings.timeouts.first_byte;
         self.timer.reset(until.min(begun.until));
         begun.unanswered = (!backend.is_reused).then(|| begun.member.backend.wait_on_new());
         let before = backend.connection.bytes_out;
-        outgoing::put_head(exchange, (self.pool, begun.member), &mut backend, begun.trace);
+        outgoing::put_head(exchange, (self.to.pool, begun.member), &mut backend, begun.trace);
         backend.connection.finish(b"");
         let sent = Sent {
             before,

@@ -92,6 +92,16 @@ impl<'a> PoolMatch<'a> {
         })
     }
 
+    /// The same pool in the active snapshot, for a further attempt. A pool that a reload has removed stays as it was: its requests
+    /// end where they began.
+    #[cold]
+    pub(super) fn current(&self, active: &Rc<SnapshotHandle>) -> Self {
+        let found = self.pool_in(active);
+        let has_changed = found.is_some_and(|(_, eligible)| !std::ptr::eq(eligible, self.eligible));
+        let moved = (has_changed && self.seen.has_room()).then(|| self.moved_to(active));
+        moved.flatten().unwrap_or(*self)
+    }
+
     /// A pool with settings of one route is itself while the config is the same. After a reload it is the pool of the route with the
     /// same name, or else the one that it was made from.
     fn index_in(&self, handle: &SnapshotHandle) -> Option<usize> {

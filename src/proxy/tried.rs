@@ -66,8 +66,15 @@ impl Tried {
             attempts: self.attempts,
             stale: self.stale,
             unprocessed: self.unprocessed,
-            backends: eligible.roster().members().len() as u32,
+            backends: self.backends(eligible),
         }
+    }
+
+    /// The backends that all attempts may go to: those of the pool, and those that have failed before they were removed from it.
+    fn backends(&self, eligible: &EligibleSet) -> u32 {
+        let roster = eligible.roster();
+        let removed = self.failed.iter().filter(|&&id| roster.member(id).is_none());
+        (roster.members().len() + removed.count()) as u32
     }
 
     /// All attempts, since all backends had failed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::operators::admin;
 use crate::support::{Backend, Client, Gate, Proxy, Request, Response};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -114,4 +115,21 @@ fn without_retries_a_request_waits_on() {
     assert_eq!(proxy.client().send(GET).read().text(), "good");
     hanging.gate.open();
     assert_eq!(client.read().text(), "late");
+}
+
+#[test]
+fn a_request_goes_to_a_backend_that_came_back_after_it_was_sent() {
+    let (hanging, good) = (Hanging::start(), Backend::saying("good"));
+    let backends = format!(
+        "backends: ['{}', {{ url: '{}', name: good, backup: true, drain: true }}]",
+        hanging.backend.url(),
+        good.url()
+    );
+    let proxy = Proxy::before(&[]).config(&backends).config(CONFIG).start();
+    let mut client = hanging.wait_with(&proxy, GET);
+    let (status, _) = admin(&proxy, "POST /api/v1/pools/default/backends/good/ready", "");
+    assert_eq!(status, 200);
+    hanging.go_down(&proxy);
+    assert_eq!(client.read().text(), "good");
+    hanging.gate.open();
 }

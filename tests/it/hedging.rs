@@ -3,6 +3,7 @@
 use evenkeel::internals::clock;
 use h2::Reason;
 
+use crate::operators::admin;
 use crate::support::http2_backend::{Http2Backend, Seen};
 use crate::support::metrics::{metric, wait_for_metric};
 use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Request, Response, refusing_address};
@@ -141,8 +142,8 @@ fn requests_that_must_not_be_sent_twice_or_have_a_body_are_not_hedged() {
 #[test]
 fn hedges_are_limited_by_the_retry_budget() {
     let gate = Gate::default();
-    let slow = waiting(&gate, &Response::ok("slow"));
-    let proxy = Proxy::before(&[&slow, &Backend::saying("good")])
+    let (slow, good) = (waiting(&gate, &Response::ok("slow")), Backend::saying("good"));
+    let proxy = Proxy::before(&[&slow, &good])
         .config("workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: 1ms } }")
         .config("timeouts: { first_byte: 100ms }\nstrategy: random")
         .start();
@@ -250,4 +251,41 @@ fn a_stream_that_lost_is_reset_with_cancel() {
     slow.wait_for("the reset", |all| {
         all.contains(&Seen::Reset(Some(Reason::CANCEL))).then_some(())
     });
+}
+
+#[test]
+fn a_hedge_goes_to_a_backend_that_is_eligible_when_it_begins() {
+    const AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+    let gate = Gate::default();
+    // On a machine that is busy, the hedge may begin before the backends have changed.
+    let is_in_time = (0..10).any(|_| {
+        let slow = waiting(&gate, &Response::ok("slow"));
+        let [before, after] = ["before", "after"].map(Backend::saying);
+        let backends = format!(
+            "backends: ['{}', {{ url: '{}', name: before, backup: true }}, {{ url: '{}', name: after, backup: true, drain: true }}]",
+            slow.url(),
+            before.url(),
+            after.url()
+        );
+        let proxy = Proxy::before(&[])
+            .config(&backends)
+            .config("workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: 1s } }")
+            .start();
+        let mut client = proxy.client();
+        let sent = clock::now();
+        client.send(GET);
+        slow.wait_for_requests(1);
+        for action in ["before/drain", "after/ready"] {
+            let (status, _) = admin(&proxy, &format!("POST /api/v1/pools/default/backends/{action}"), "");
+            assert_eq!(status, 200, "{action}");
+        }
+        let is_in_time = sent.elapsed() < AFTER;
+        if is_in_time {
+            assert_eq!(client.read().text(), "after");
+            assert_eq!(before.requests(any).len(), 0);
+        }
+        is_in_time
+    });
+    assert!(is_in_time);
+    gate.open();
 }

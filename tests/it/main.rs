@@ -60,6 +60,7 @@ mod reloads_workers;
 mod requests;
 mod response_policies;
 mod responses;
+mod retried_backends;
 mod retries;
 mod retry_settings;
 mod retry_table;
