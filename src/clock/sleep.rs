@@ -66,27 +66,29 @@ pin_project! {
 
 /// Completes when `time` has passed.
 pub fn sleep(time: Duration) -> Sleep {
+    sleep_until(now() + time)
+}
+
+/// Completes at this moment. Reads no clock on the thread of a worker.
+pub fn sleep_until(until: Instant) -> Sleep {
     let timer = match QUEUE.with_borrow(|queue| queue.is_driven) {
         true => Timer::Queue(None),
-        false => Timer::Runtime(Box::pin(tokio::time::sleep(time))),
+        false => Timer::Runtime(Box::pin(tokio::time::sleep_until(to_std(until).into()))),
     };
-    Sleep {
-        until: now() + time,
-        timer,
-    }
+    Sleep { until, timer }
 }
 
 /// Waits at most `bound` for a future.
 pub fn timeout<F: Future>(bound: Duration, future: F) -> Timeout<F> {
-    Timeout {
-        future,
-        sleep: sleep(bound),
-    }
+    timeout_at(now() + bound, future)
 }
 
 /// Waits until `until` at most for a future.
 pub fn timeout_at<F: Future>(until: Instant, future: F) -> Timeout<F> {
-    timeout(until.saturating_duration_since(now()), future)
+    Timeout {
+        future,
+        sleep: sleep_until(until),
+    }
 }
 
 impl Sleep {
