@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::reload::{ReloadReport, ReloadResult};
 use super::waiting_reload::{Prepared, WaitingReload};
 use super::workers::PreparedWorkers;
-use super::{Server, StartError, worker_count};
+use super::{Server, StartError};
 use crate::admin::Reloaded;
-use crate::config::Config;
 use crate::telemetry::{NewAccessLog, ReplacedSink};
 
 /// How long workers may take to write to a new access log, before the old one is waited for no more.
@@ -28,15 +27,16 @@ impl Server {
     }
 
     fn prepare(&self, result: ReloadResult) -> Result<WaitingReload, Vec<String>> {
-        let opened = self.open(&result.config);
+        let opened = self.open(&result);
         let opened = opened.map_err(|error| vec![error.to_string()])?;
         Ok(WaitingReload::new(result, opened, &self.discovery.starter))
     }
 
-    fn open(&self, config: &Config) -> Result<Prepared, StartError> {
+    fn open(&self, result: &ReloadResult) -> Result<Prepared, StartError> {
+        let config = &result.config;
         let admin = config.admin.as_ref();
         let listeners = &config.listeners;
-        let workers = self.workers.prepare(worker_count(config.workers))?;
+        let workers = self.workers.prepare(result.assembled.workers)?;
         let numbers = self.workers.numbers_with(&workers);
         Ok(Prepared {
             listeners: self

@@ -2,32 +2,13 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{Config, Workers};
+use crate::config::Config;
 
 /// The assumed number of descriptors when the system sets no limit.
 const UNLIMITED: u64 = 1 << 20;
 
-/// What the process has got at its start, which other settings are derived from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Resources {
-    /// The limit of file descriptors.
-    pub(super) descriptors: u64,
-    /// Number of worker threads.
-    pub(super) workers: usize,
-}
-
-impl Resources {
-    /// Raises the limit of file descriptors, and counts the workers.
-    pub(super) fn take(workers: Workers) -> Self {
-        Self {
-            descriptors: raise_descriptors(),
-            workers: super::worker_count(workers),
-        }
-    }
-}
-
 /// Raises the soft limit of open files to the hard limit and reserves the last descriptors. Returns the limit then in effect.
-fn raise_descriptors() -> u64 {
+pub(super) fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // If it cannot be raised, the lower limit counts.
@@ -44,13 +25,9 @@ fn raise_descriptors() -> u64 {
     descriptors
 }
 
-/// Fills in the number of workers for each pool, and `limits.connections: auto`: 45% of the descriptors, because a request needs
-/// a client connection and a backend connection, and probes, logs and the admin API need descriptors too.
-pub(super) fn resolve(config: &mut Config, resources: Resources) {
-    let Resources { descriptors, workers } = resources;
-    for pool in &mut config.pools {
-        pool.workers = workers;
-    }
+/// Fills in `limits.connections: auto`: 45% of the descriptors, because a request needs a client connection and a backend connection,
+/// and probes, logs and the admin API need descriptors too.
+pub(super) fn resolve(config: &mut Config, descriptors: u64) {
     let auto = usize::try_from(descriptors / 100 * 45 + descriptors % 100 * 45 / 100).unwrap_or(usize::MAX);
     config.limits.connections.get_or_insert(auto.max(1));
 }

@@ -60,7 +60,6 @@ use config_watch::ConfigWatch;
 use container::{Role, Supervisor};
 use eligible::Eligibility;
 use guard::Guard;
-use limits::Resources;
 use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloads;
@@ -91,7 +90,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn announce(&self, Resources { descriptors, workers }: Resources) {
+    fn announce(&self, workers: usize, descriptors: u64) {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, workers, descriptors, "Started");
         for address in &self.addresses {
@@ -199,15 +198,15 @@ impl Server {
         let mut config = plan.config;
         let role = Role::of_this_process(inherited.take_pipe())?;
         let manager = ServiceManager::of_this_process(inherited.is_upgrade(), role.is_supervised());
-        let resources = Resources::take(config.workers);
-        limits::resolve(&mut config, resources);
+        let descriptors = limits::raise_descriptors();
+        limits::resolve(&mut config, descriptors);
         let mut sockets = Listening::bind(&config, &mut inherited)?;
         let backends = Backends::start(&config, inherited.is_upgrade()).await?;
         // What may fail comes before `ready`: a process that was told to serve may have accepted connections.
         let (addresses, admin) = (sockets.open(&config)?, sockets.admin_address()?);
         let running = Running { addresses, admin };
         let bound = std::mem::take(&mut sockets.listeners);
-        let numbers: Vec<usize> = (0..resources.workers).collect();
+        let numbers: Vec<usize> = (0..backends.workers).collect();
         let mut listeners = Listeners::start(bound, &config.listeners, &numbers)?;
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
@@ -224,15 +223,15 @@ impl Server {
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
         let pid_file = plan.pid_file.map(PidFile::prepare).transpose()?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
-        let mut workers = Workers::new(&state, listeners.list(), resources.workers);
-        let prepared = workers.prepare(resources.workers)?;
+        let mut workers = Workers::new(&state, listeners.list(), backends.workers);
+        let prepared = workers.prepare(backends.workers)?;
         let ready = inherited.ready();
         ready.map_err(StartError::system("take over from the running process"))?;
         workers.serve(prepared);
         // Who waits for the line of the start finds the file.
         pid_file.iter().for_each(PidFile::publish);
         on_start(&running);
-        running.announce(resources);
+        running.announce(backends.workers, descriptors);
         inherited.serving(&role);
         listeners.own_files(sockets.files);
         admin.own_file(sockets.admin_file);
@@ -241,7 +240,7 @@ impl Server {
             timeouts: config.timeouts,
             guard: Guard::new(&config),
             config_watch: ConfigWatch::off(),
-            reloads: Reloads::new(plan.source, config, resources, backends.shared, backends.keep),
+            reloads: Reloads::new(plan.source, config, descriptors, backends.shared, backends.keep),
             state,
             listeners,
             admin,

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 
 use super::assemble::{self, Assembled};
 use super::changes::Changes;
-use super::limits::Resources;
 use super::plan::{self, PlanResult, State};
 use super::{certificates, limits, listeners, sources};
 use crate::admin::{GuardChoice, NotPlanned, PlanRequest, Planned, ReloadOutcome, ReloadRequest};
@@ -68,7 +67,8 @@ pub(super) struct Reloads {
     current: Arc<Config>,
     /// Larger than the id of every listener that there was.
     next_listener: usize,
-    resources: Resources,
+    /// The limit of file descriptors.
+    descriptors: u64,
     shared: Arc<SnapshotCell>,
     /// What the active config shares with the next one.
     kept: Kept,
@@ -125,16 +125,16 @@ struct Basis {
     current: Arc<Config>,
     next_listener: usize,
     kept: Kept,
-    resources: Resources,
+    descriptors: u64,
 }
 
 impl Reloads {
-    /// `started` is the config that the process was started with, `resources` what it got then, which other settings are
-    /// derived from, `shared` the cell that holds the active snapshot, and `kept` the state behind it.
+    /// `started` is the config that the process was started with, `descriptors` the limit of file descriptors, `shared` the cell that
+    /// holds the active snapshot, and `kept` the state behind it.
     pub(super) fn new(
         source: Option<PathBuf>,
         started: Config,
-        resources: Resources,
+        descriptors: u64,
         shared: Arc<SnapshotCell>,
         kept: Kept,
     ) -> Self {
@@ -143,7 +143,7 @@ impl Reloads {
             source,
             next_listener: listeners::next_id(&started.listeners),
             current: Arc::new(started),
-            resources,
+            descriptors,
             shared,
             kept,
             thread: None,
@@ -234,7 +234,7 @@ impl Reloads {
             current: Arc::clone(&self.current),
             next_listener: self.next_listener,
             kept: self.kept.clone(),
-            resources: self.resources,
+            descriptors: self.descriptors,
         }
     }
 
@@ -257,6 +257,7 @@ impl Reloads {
             snapshot,
             keep,
             background,
+            ..
         } = assembled;
         self.kept = keep.finish();
         self.next_listener = self.next_listener.max(listeners::next_id(&config.listeners));
@@ -417,11 +418,7 @@ fn make_plan(source: Option<PathBuf>, text: Option<String>, basis: &Basis) -> Pl
 
 /// Builds routes, pools, backends, timeouts and limits.
 fn build(mut config: Config, basis: &Basis, kept: &Kept) -> ReadResult {
-    let resources = Resources {
-        workers: super::worker_count(config.workers),
-        ..basis.resources
-    };
-    limits::resolve(&mut config, resources);
+    limits::resolve(&mut config, basis.descriptors);
     // For a rollback too: a listener that it brings back is a new one, because the connections of the old one drain.
     let current = &basis.current;
     listeners::identify(&current.listeners, &mut config.listeners, basis.next_listener);
@@ -461,11 +458,7 @@ mod tests {
             let Assembled { snapshot, keep, .. } = assembled;
             sources::fill(&snapshot, &sources);
             let shared = SnapshotCell::new(snapshot);
-            let resources = Resources {
-                descriptors: 1000,
-                workers: 1,
-            };
-            let reloads = Reloads::new(Some(path.clone()), config, resources, shared, keep.finish());
+            let reloads = Reloads::new(Some(path.clone()), config, 1000, shared, keep.finish());
             Self { path, reloads }
         }
 

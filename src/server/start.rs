@@ -38,6 +38,8 @@ pub(super) struct Backends {
     pub(super) discovery: Discovery,
     pub(super) watchers: Watchers,
     pub(super) shared: Arc<SnapshotCell>,
+    /// Number of worker threads.
+    pub(super) workers: usize,
     pub(super) keep: Kept,
     pub(super) eligibility: Eligibility,
     pub(super) changes: mpsc::Receiver<Change>,
@@ -94,6 +96,7 @@ impl Backends {
         let discovery = Discovery::start(config, &mut assembled).await;
         let Assembled {
             snapshot,
+            workers,
             keep,
             background,
         } = assembled;
@@ -111,6 +114,7 @@ impl Backends {
             discovery,
             watchers,
             shared,
+            workers,
             keep,
             eligibility,
             changes,

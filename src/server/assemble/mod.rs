@@ -14,7 +14,7 @@ use super::servers::Servers;
 use crate::config::Config;
 use crate::health::Wakeup;
 use crate::kept::{Kept, KeptBuilder};
-use crate::pool::{Pool, Sticky, WAKEUP};
+use crate::pool::{self, Pool, Sticky, WAKEUP};
 use crate::proxy::{
     Action, Plan, PolicySettings, PoolUse, ResponsePolicies, Route, RouteSettings, Snapshot, SplitTarget,
     Step, Target,
@@ -27,6 +27,8 @@ use crate::telemetry::trace::{SpanCounters, SpanQueue, Tracer};
 /// A snapshot that is not active yet, and the state that it shares with the active one. Its pools have no backends.
 pub(super) struct Assembled {
     pub(super) snapshot: Snapshot,
+    /// Number of worker threads that it is for.
+    pub(super) workers: usize,
     pub(super) keep: KeptBuilder,
     /// What is to run in the background, once it is started, and what changes of what runs already, once it is activated.
     pub(super) background: Background,
@@ -38,10 +40,13 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let mut keep = kept.next();
     // Also for a config without pools: a reload may bring some.
     keep.get_or_insert(WAKEUP, Wakeup::default);
-    let pools = config.pools.iter();
-    let pools: Vec<Arc<Pool>> = pools.map(|pool| Pool::new(pool.clone(), &mut keep)).collect();
-    let names = config.pools.iter().enumerate();
     let workers = super::worker_count(config.workers);
+    let settings = config.pools.iter().map(|pool| pool::Settings {
+        workers,
+        ..pool.clone()
+    });
+    let pools: Vec<Arc<Pool>> = settings.map(|pool| Pool::new(pool, &mut keep)).collect();
+    let names = config.pools.iter().enumerate();
     let mut builder = RouteBuilder {
         indices: names.map(|(index, pool)| (&*pool.name, index)).collect(),
         pools: &pools,
@@ -88,6 +93,7 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
             timeouts: config.timeouts,
             limits: config.limits,
         },
+        workers,
         keep,
         background,
     })
