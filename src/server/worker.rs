@@ -1,6 +1,5 @@
 //! One worker: a thread with its own runtime that accepts client connections and serves them.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::ticks::Ticks;
@@ -48,8 +47,6 @@ pub(super) struct Start {
     /// New buffers, once a reload has changed the access log.
     pub(super) logs: watch::Receiver<LogBuffers>,
     pub(super) computations: Arc<Computations>,
-    /// Gets the number of a worker that has served when it has ended.
-    pub(super) ended: mpsc::Sender<usize>,
 }
 
 /// A new buffer of the access log for each worker, by its number. The worker takes it.
@@ -67,23 +64,6 @@ pub(super) struct WorkerThread {
     handle: WorkerHandle,
 }
 
-/// The parts of a worker that report to the control plane.
-struct Reports {
-    applied: watch::Sender<u64>,
-    ended: mpsc::Sender<usize>,
-    index: usize,
-    has_served: Cell<bool>,
-}
-
-impl Drop for Reports {
-    fn drop(&mut self) {
-        if self.has_served.get() {
-            // There is room for every worker. While the process stops, nobody receives it.
-            let _ = self.ended.try_send(self.index);
-        }
-    }
-}
-
 impl WorkerThread {
     /// Starts a thread, which accepts nothing before it is told to serve. The receiver gets whether it can.
     pub(super) fn spawn(start: Start) -> io::Result<(Self, Receiver<io::Result<()>>)> {
@@ -93,15 +73,7 @@ impl WorkerThread {
         let (index, handle) = (start.index, start.handle.clone());
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || {
-                let reports = Reports {
-                    applied,
-                    ended: start.ended.clone(),
-                    index,
-                    has_served: Cell::new(false),
-                };
-                run(start, its_stage, ready, &reports);
-            })?;
+            .spawn(move || run(start, its_stage, ready, &applied))?;
         let thread = Self {
             index,
             thread,
@@ -143,7 +115,12 @@ impl WorkerThread {
 }
 
 /// Runs a worker to its end. Tells `ready` whether it can serve.
-fn run(start: Start, stage: watch::Receiver<Stage>, ready: SyncSender<io::Result<()>>, reports: &Reports) {
+fn run(
+    start: Start,
+    stage: watch::Receiver<Stage>,
+    ready: SyncSender<io::Result<()>>,
+    applied: &watch::Sender<u64>,
+) {
     // Without the timers of the runtime, which cost every request: see `ticks`.
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -156,7 +133,7 @@ fn run(start: Start, stage: watch::Receiver<Stage>, ready: SyncSender<io::Result
             return;
         }
     };
-    let Some(worker) = runtime.block_on(work(start, stage, ready, reports)) else {
+    let Some(worker) = runtime.block_on(work(start, stage, ready, applied)) else {
         return;
     };
     worker.give_back();
@@ -171,7 +148,7 @@ async fn work(
     start: Start,
     mut stage: watch::Receiver<Stage>,
     ready: SyncSender<io::Result<()>>,
-    reports: &Reports,
+    applied: &watch::Sender<u64>,
 ) -> Option<Rc<Worker>> {
     let worker = Worker::new(
         start.index,
@@ -193,7 +170,6 @@ async fn work(
     let begun = stage.wait_for(|stage| *stage != Stage::Prepared).await;
     begun.ok()?;
     worker.counters.runs_here();
-    reports.has_served.set(true);
     let mut background = JoinSet::new();
     background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor), ticks));
     let commands = Rc::clone(&acceptor);
@@ -206,7 +182,7 @@ async fn work(
     loop {
         let list = Arc::clone(&listeners.borrow_and_update());
         acceptor.apply(&list).await;
-        reports.applied.send_replace(list.generation);
+        applied.send_replace(list.generation);
         tokio::select! {
             _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
             Ok(()) = listeners.changed() => {}

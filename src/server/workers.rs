@@ -3,11 +3,13 @@
 //! Each worker has a number, which no other has while it lives. What is counted by worker goes on when its number is used again.
 
 use std::collections::BTreeSet;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::StartError;
 use super::view::AppState;
@@ -33,7 +35,6 @@ pub(super) struct Workers {
     shared: WorkerState,
     /// New buffers of the access log.
     access_logs: watch::Sender<LogBuffers>,
-    ended: mpsc::Receiver<usize>,
 }
 
 /// What workers share.
@@ -42,7 +43,6 @@ struct WorkerState {
     listeners: watch::Receiver<Arc<ListenerList>>,
     state: Arc<AppState>,
     computations: Arc<Computations>,
-    ended: mpsc::Sender<usize>,
 }
 
 /// How the number of workers is to change.
@@ -68,7 +68,6 @@ impl Workers {
         listeners: watch::Receiver<Arc<ListenerList>>,
         count: usize,
     ) -> Self {
-        let (sender, ended) = mpsc::channel(MOST_WORKERS);
         Self {
             serving: Vec::new(),
             leaving: Vec::new(),
@@ -77,10 +76,8 @@ impl Workers {
                 listeners,
                 state: Arc::clone(state),
                 computations: Arc::default(),
-                ended: sender,
             },
             access_logs: watch::Sender::default(),
-            ended,
         }
     }
 
@@ -189,17 +186,24 @@ impl Workers {
 
     /// Waits for the end of a worker that a reload has told to end, and forgets it. Returns its number.
     pub(super) async fn next_ended(&mut self) -> usize {
-        loop {
-            // There is a sender here.
-            let Some(index) = self.ended.recv().await else {
-                return std::future::pending().await;
-            };
-            if let Some(place) = self.leaving.iter().position(|worker| worker.index == index) {
-                self.leaving.remove(place).join();
-                tracing::info!(worker = index, "A worker has ended");
-                return index;
-            }
-        }
+        let mut ends: Vec<_> = self
+            .leaving
+            .iter()
+            .map(|worker| Box::pin(worker.ended()))
+            .collect();
+        let next = poll_fn(|context| {
+            let ended = ends
+                .iter_mut()
+                .position(|end| end.as_mut().poll(context).is_ready());
+            ended.map_or(Poll::Pending, Poll::Ready)
+        });
+        let place = next.await;
+        drop(ends);
+        let worker = self.leaving.remove(place);
+        let index = worker.index;
+        worker.join();
+        tracing::info!(worker = index, "A worker has ended");
+        index
     }
 
     /// Waits until all threads have ended. Blocks.
@@ -228,7 +232,6 @@ impl WorkerState {
             log: logs.buffer(),
             logs: access_logs.subscribe(),
             computations: Arc::clone(&self.computations),
-            ended: self.ended.clone(),
         })
     }
 }
