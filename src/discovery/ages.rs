@@ -1,31 +1,18 @@
 //! How old what the sources and the lookups of names last said is: for the metrics.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::telemetry::metrics::SourceSample;
 
 /// All that run, in the order in which they were started.
 #[derive(Debug, Clone, Default)]
 pub struct Ages(Arc<Mutex<Vec<Weak<dyn Aged>>>>);
 
-/// The age of the last good answer of one source, or of the lookups of one name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Age {
-    /// The pool of the source; empty for a name, which backends of several pools may have.
-    pub pool: String,
-    /// The kind of source, or `dns`.
-    pub source: &'static str,
-    /// Where the source looks, or the name.
-    pub location: String,
-    /// The time since its last good answer, or since it was started if there was none.
-    pub age: Duration,
-}
-
 /// What answers again and again.
 pub(super) trait Aged: std::fmt::Debug + Send + Sync {
     /// Its age at this time.
-    fn age(&self, now: Instant) -> Age;
+    fn age(&self, now: Instant) -> SourceSample;
 }
 
 impl Ages {
@@ -37,12 +24,12 @@ impl Ages {
     }
 
     /// The ages at this time; nothing twice.
-    pub fn list(&self, now: Instant) -> Vec<Age> {
+    pub fn list(&self, now: Instant) -> Vec<SourceSample> {
         let known: Vec<_> = self.all().iter().filter_map(Weak::upgrade).collect();
-        let mut ages: Vec<Age> = known.iter().map(|aged| aged.age(now)).collect();
+        let mut ages: Vec<SourceSample> = known.iter().map(|aged| aged.age(now)).collect();
         // While a reload runs, there may be two of them.
-        ages.sort_by(|a, b| a.key().cmp(&b.key()).then(a.age.cmp(&b.age)));
-        ages.dedup_by(|one, other| one.key() == other.key());
+        ages.sort_by(|a, b| key(a).cmp(&key(b)).then(a.age.cmp(&b.age)));
+        ages.dedup_by(|one, other| key(one) == key(other));
         ages
     }
 
@@ -51,22 +38,22 @@ impl Ages {
     }
 }
 
-impl Age {
-    fn key(&self) -> (&str, &str, &str) {
-        (&self.pool, self.source, &self.location)
-    }
+fn key(sample: &SourceSample) -> (&str, &str, &str) {
+    (&sample.pool, sample.source, &sample.location)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[derive(Debug)]
     struct Fixed(&'static str, u64);
 
     impl Aged for Fixed {
-        fn age(&self, _: Instant) -> Age {
-            Age {
+        fn age(&self, _: Instant) -> SourceSample {
+            SourceSample {
                 pool: "api".to_owned(),
                 source: "file",
                 location: self.0.to_owned(),

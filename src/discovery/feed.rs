@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep_until;
 
-use super::ages::{Age, Aged};
+use super::ages::Aged;
 use super::rules::{Effect, Report, SourceState};
 use super::{SourceSettings, Update};
 use crate::clock::{self, Instant};
 use crate::pool::BackendSettings;
+use crate::telemetry::metrics::SourceSample;
 
 /// The feed of one source.
 #[derive(Debug)]
@@ -136,8 +137,8 @@ impl Feed {
 }
 
 impl Aged for Feed {
-    fn age(&self, now: Instant) -> Age {
-        Age {
+    fn age(&self, now: Instant) -> SourceSample {
+        SourceSample {
             pool: self.pool.to_string(),
             source: self.source,
             location: self.location.clone(),

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use feed::Feed;
 
-pub use ages::{Age, Ages};
+pub use ages::Ages;
 pub use names::Names;
 pub use sources::{Sources, Starter};
 

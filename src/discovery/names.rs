@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::ages::{Age, Aged, Ages};
+use super::ages::{Aged, Ages};
 use crate::backend::Backend;
 use crate::clock::{self, Instant};
 use crate::net::{Lookup, resolve};
 use crate::rng::{Rng, jittered};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::SourceSample;
 
 /// Time between two lookups while no connection fails. The system's resolver does not return the TTL of a record.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -226,8 +227,8 @@ impl Name {
 }
 
 impl Aged for Name {
-    fn age(&self, now: Instant) -> Age {
-        Age {
+    fn age(&self, now: Instant) -> SourceSample {
+        SourceSample {
             pool: String::new(),
             source: "dns",
             location: self.host.clone(),

@@ -17,14 +17,14 @@ use crate::admin::{
 };
 use crate::clock::{self, Instant};
 use crate::config::{self, Config};
-use crate::discovery::{Age, Ages};
+use crate::discovery::Ages;
 use crate::explain;
 use crate::health::Probed;
 use crate::pool::{Member, Pool, Sticky};
 use crate::proxy::{self, SnapshotCell};
 use crate::telemetry::metrics::{
-    self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, SourceSample,
-    TrafficCounters, WorkerCounters,
+    self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, TrafficCounters,
+    WorkerCounters,
 };
 use crate::telemetry::{Feed, LogLevel, Logs, Rejected, RejectedFrom, RejectedRing};
 
@@ -209,14 +209,13 @@ impl View for AppState {
     fn metrics(&self) -> metrics::Snapshot {
         let snapshot = self.shared.snapshot();
         let lines_dropped = self.logs().as_ref().map(Logs::lines_dropped);
-        let ages = self.ages.list(clock::now());
         let config_state = self.config_state();
         metrics::Snapshot {
             threads: self.counters.all(),
             pools: snapshot.pools.iter().map(|pool| pool_sample(pool)).collect(),
             routes: routes_of(&snapshot),
             policies: snapshot.policies.clone(),
-            sources: ages.into_iter().map(source_sample).collect(),
+            sources: self.ages.list(clock::now()),
             logs: lines_dropped.unwrap_or_default(),
             certificates: self.certificates().iter().map(certificate_sample).collect(),
             process: ProcessSample {
@@ -383,15 +382,6 @@ fn check_status(probed: &Probed) -> CheckStatus {
         healthy: probed.error.is_none(),
         status: probed.status_code,
         reason: probed.error.as_deref().map(str::to_owned),
-    }
-}
-
-fn source_sample(age: Age) -> SourceSample {
-    SourceSample {
-        pool: age.pool,
-        source: age.source,
-        location: age.location,
-        age: age.age,
     }
 }
 

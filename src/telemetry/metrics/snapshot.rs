@@ -88,13 +88,13 @@ pub struct BackendSample {
 /// One source of backends, or one name that is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSample {
-    /// The pool of the source; empty for a name.
+    /// The pool of the source; empty for a name, which backends of several pools may have.
     pub pool: String,
     /// The kind of source, or `dns`.
     pub source: &'static str,
     /// Where it looks, or the name.
     pub location: String,
-    /// The time since its last good answer.
+    /// The time since its last good answer, or since it was started if there was none.
     pub age: Duration,
 }
 
