@@ -239,6 +239,7 @@ impl<'a> Attempts<'a> {
         if outcome.cause().is_none() {
             // No attempt follows, so nobody asks what was tried.
             pool.budget.give_back(self.tried.tokens);
+            self.return_token();
             return None;
         }
         self.tried.add(outcome);
