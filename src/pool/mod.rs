@@ -8,6 +8,7 @@ mod limiter;
 mod multiplexed;
 mod observe;
 mod operated;
+mod outage;
 mod queue;
 mod ramp;
 mod roster;

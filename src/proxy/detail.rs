@@ -13,7 +13,7 @@ use crate::head::{BodyLength, RequestHead};
 use crate::message::{
     BodyError, Connection, Evidence, HeadError, Malformed, ReadSoFar, Transfer, TransferError, explain_break,
 };
-use crate::pool::Timeouts;
+use crate::pool::{Pool, Timeouts};
 use crate::telemetry::{Label, Rejected, RejectedFrom, RejectedLimit};
 use crate::tls;
 
@@ -79,10 +79,19 @@ pub(super) fn of_length(limit: Option<u64>, body: BodyLength) -> Option<String> 
     })
 }
 
-/// What is said where the failure itself says all that there is to say.
+/// What is said where nothing was noted while the request ran.
 #[cold]
-pub(super) fn of_failure(failure: Failure, request: &Request<'_>) -> Option<String> {
+pub(super) fn of_failure(failure: Failure, request: &Request<'_>, pool: Option<&Pool>) -> Option<String> {
     match failure {
+        Failure::NoBackend => pool.map(Pool::explain_outage),
+        Failure::BackendsFull => {
+            let limit = pool?.settings.in_flight_per_backend?;
+            Some(format!("limits.in_flight_per_backend is {limit}"))
+        }
+        Failure::QueueFull => {
+            let size = pool?.settings.queue?.size;
+            Some(format!("queue.size is {size}, and as many requests wait"))
+        }
         Failure::Malformed(reason) | Failure::MalformedResponse(reason) => Some(reason.rule().to_owned()),
         Failure::BodyTooLarge => of_length(request.snapshot.limits.body, request.head.body),
         _ => None,

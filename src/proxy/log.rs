@@ -82,7 +82,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
     worker.counters.bytes_sent.add(bytes_sent);
     let retries: Vec<Retry<'_>> = attempts.retried.iter().map(retry).collect();
     let plain = match (ending.failure, &record.detail) {
-        (Some(failure), None) => detail::of_failure(failure, request),
+        (Some(failure), None) => detail::of_failure(failure, request, record.pool),
         _ => None,
     };
     let wall = clock::wall();

@@ -126,7 +126,9 @@ fn who_comes_to_a_full_queue_gets_503_at_once() {
     let mut waiting = join(&proxy, &["/waits"]);
     let full = proxy.get("/full");
     assert_eq!((full.status(), full.field("retry-after")), (503, Some("1")));
-    assert_eq!(proxy.access_line("/full")["error"], "queue_full");
+    let line = proxy.access_line("/full");
+    assert_eq!(line["error"], "queue_full");
+    assert_eq!(line["detail"], "queue.size is 1, and as many requests wait");
     assert_eq!(
         metric(&proxy, "evenkeel_queue_dropped_total{reason=\"full\"}"),
         1.0

@@ -18,6 +18,23 @@ fn a_connection_that_is_refused_names_address_and_reason() {
     );
 }
 
+/// Without it, whoever reads the line would have to ask what had been wrong with the backends then.
+#[test]
+fn a_pool_whose_backends_are_down_says_why_they_are() {
+    let (address, _held) = refusing_address();
+    let proxy = crate::support::Proxy::before(&[])
+        .config("workers: 1\nqueue: off\nhealth_check: { unhealthy_after: 1 }")
+        .backend(&format!("http://{address}"))
+        .start();
+    proxy.wait_for_message(0, "backend is down");
+    assert_eq!(proxy.get("/down").status(), 503);
+    assert_says(
+        &proxy.access_line("/down"),
+        "no_backend",
+        &format!("the only backend, http://{address}, is down: connection refused"),
+    );
+}
+
 /// With the usual retries the request may wait for a backend, and gives up at once where none was ever up.
 #[test]
 fn a_wait_in_vain_keeps_the_reason_of_the_attempt_before() {
@@ -109,6 +126,27 @@ fn a_failed_handshake_names_the_reason() {
             ),
         );
     }
+}
+
+/// A TLS server behind `http://` is a common mistake: it refuses a plain request with an alert.
+#[test]
+fn a_backend_that_speaks_tls_behind_http_is_reported() {
+    let authority = Authority::new();
+    let backend = Secured::start(&authority.sign_for(&["localhost"]), None);
+    let url = backend.url("localhost").replace("https://", "http://");
+    let proxy = before(&[], "").backend(&url).start();
+    assert_eq!(proxy.get("/x").status(), 502);
+    assert_says(&proxy.access_line("/x"), "malformed_response", "use `https://`");
+    let proxy = crate::support::Proxy::before(&[])
+        .config("health_check: { unhealthy_after: 1 }")
+        .backend(&url)
+        .start();
+    let line = proxy.wait_for_message(0, "backend is down");
+    let reason = line["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("speaks TLS: use https:// instead of http://"),
+        "{line}"
+    );
 }
 
 #[test]

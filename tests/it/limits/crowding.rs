@@ -207,7 +207,9 @@ fn backends_that_are_down_do_not_count_as_full() {
     client.send("GET /busy HTTP/1.1\r\nHost: test\r\n\r\n");
     slow.wait_for_request(|request| request.start() == "GET /busy");
     assert_eq!(proxy.get("/full").status(), 503);
-    assert_eq!(proxy.access_line("/full")["error"], "backends_full");
+    let line = proxy.access_line("/full");
+    assert_eq!(line["error"], "backends_full");
+    assert_eq!(line["detail"], "limits.in_flight_per_backend is 1");
     gate.open();
     assert_eq!(client.read().text(), "a");
 }
