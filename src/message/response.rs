@@ -70,10 +70,15 @@ pub fn poll_response(
         Ok(Some(end)) => end,
         Ok(None) => return Poll::Ready(Err(ResponseError::Ended(None))),
         Err(HeadError::Malformed(reason)) => {
-            let reason = what_was_sent(reason, connection);
+            let reason = what_was_sent(connection).unwrap_or(reason);
             return Poll::Ready(Err(ResponseError::Malformed(reason)));
         }
-        Err(error) => return Poll::Ready(Err(ResponseError::Ended(Some(error)))),
+        Err(error) => {
+            let ended = ResponseError::Ended(Some(error));
+            return Poll::Ready(Err(
+                what_was_sent(connection).map_or(ended, ResponseError::Malformed)
+            ));
+        }
     };
     head.clear();
     http1::parse_response(connection.input.unread(), scan, end, method, head)
@@ -82,12 +87,14 @@ pub fn poll_response(
     Poll::Ready(Ok(end))
 }
 
-/// Why a response is malformed, more exactly where the backend speaks HTTP/2: that is a mistake in the config.
-fn what_was_sent(reason: Malformed, connection: &Connection) -> Malformed {
-    let is_http2 = connection.is_plain() && http2::is_begin_of_server(connection.input.unread());
-    match is_http2 {
-        true => Malformed::Http2Response,
-        false => reason,
+/// What came in place of HTTP/1, where the backend speaks another protocol: that is a mistake in the config.
+#[cold]
+fn what_was_sent(connection: &Connection) -> Option<Malformed> {
+    let unread = connection.input.unread();
+    match connection.is_plain() {
+        true if http2::is_begin_of_server(unread) => Some(Malformed::Http2Response),
+        true if http1::is_tls_alert(unread) => Some(Malformed::TlsResponse),
+        _ => None,
     }
 }
 
@@ -101,17 +108,18 @@ mod tests {
     use crate::net::Stream;
 
     #[tokio::test]
-    async fn http2_frames_in_place_of_a_status_line_are_recognised() {
+    async fn other_protocols_in_place_of_a_status_line_are_recognised() {
         let told = |bytes: &[u8]| {
             let (ours, _theirs) = UnixStream::pair().unwrap();
             let mut connection = Connection::new(Stream::from(OwnedFd::from(ours)));
             connection.input = Buffer::of(bytes.to_vec());
-            what_was_sent(Malformed::BadStatusLine, &connection)
+            what_was_sent(&connection)
         };
         assert_eq!(
             told(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"),
-            Malformed::Http2Response
+            Some(Malformed::Http2Response)
         );
-        assert_eq!(told(b"SSH-2.0-x\r\n"), Malformed::BadStatusLine);
+        assert_eq!(told(b"\x15\x03\x03\0\x02\x02\x32"), Some(Malformed::TlsResponse));
+        assert_eq!(told(b"SSH-2.0-x\r\n"), None);
     }
 }

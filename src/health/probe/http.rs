@@ -12,6 +12,7 @@ use super::{
 };
 use crate::backend::{Backend, Scheme};
 use crate::clock;
+use crate::http1::{expects_tls, is_tls_alert};
 use crate::http2::is_begin_of_server;
 use crate::net::Stream;
 
@@ -57,6 +58,8 @@ async fn get(backend: &Backend, check: &Check) -> Outcome {
 /// What a probe has read of a response.
 struct Response {
     status: u16,
+    /// Whether it says that the backend expects TLS.
+    is_for_tls: bool,
     /// The body, where the check looks at it.
     body: Vec<u8>,
     /// The connection, if the response was not read to its end.
@@ -70,6 +73,7 @@ fn judge(response: &Response, check: &Check, healthy: &[StatusRange]) -> Result<
         .any(|range| (range.from..=range.to).contains(&status));
     let has_body = || check.body.as_ref().is_none_or(|body| body.is_in(&response.body));
     match is_healthy {
+        false if response.is_for_tls => Err(ProbeError::StatusOfTls(status)),
         false => Err(ProbeError::Status(status)),
         true if !has_body() => Err(ProbeError::Body(status)),
         true => Ok(Some(status)),
@@ -92,6 +96,7 @@ async fn round_trip(backend: &Backend, check: &Check, path: &str) -> Result<Resp
         let response = http2::round_trip(stream, request, Vec::new()).await?;
         return Ok(Response {
             status: response.head.status,
+            is_for_tls: false,
             body: response.body,
             rest: None,
         });
@@ -101,12 +106,14 @@ async fn round_trip(backend: &Backend, check: &Check, path: &str) -> Result<Resp
         .await?;
     let mut bytes = Vec::with_capacity(1 << 10);
     let status = read_status(&mut stream, &mut bytes).await?;
+    let is_for_tls = status == 400 && stream.is_plain() && expects_tls(&bytes);
     let body = match check.body {
         Some(_) => http_body::read(&mut stream, bytes, status).await?,
         None => Vec::new(),
     };
     Ok(Response {
         status,
+        is_for_tls,
         body,
         rest: Some(stream),
     })
@@ -139,6 +146,9 @@ async fn read_status(stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<u16, Pr
         // With TLS, ALPN would have negotiated HTTP/2.
         if stream.is_plain() && is_begin_of_server(bytes) {
             return Err(ProbeError::Http2);
+        }
+        if stream.is_plain() && is_tls_alert(bytes) {
+            return Err(ProbeError::Tls);
         }
         if let Some(status) = final_status(bytes)? {
             return Ok(status);

@@ -167,6 +167,12 @@ pub enum ProbeError {
     /// The backend speaks HTTP/2 where HTTP/1 is expected.
     #[error("{}", Malformed::Http2Response)]
     Http2,
+    /// The backend speaks TLS where plain HTTP is expected.
+    #[error("{}", Malformed::TlsResponse)]
+    Tls,
+    /// The status does not count as healthy, and the response says that the backend expects TLS.
+    #[error("status {0}: the backend expects TLS: use https:// instead of http:// for it")]
+    StatusOfTls(u16),
     /// The backend does not speak HTTP/2 where HTTP/2 is expected.
     #[error("response is not HTTP/2: if the backend speaks HTTP/1.1, use http:// instead of h2c:// for it")]
     NotHttp2,
@@ -213,7 +219,9 @@ impl Outcome {
     pub fn status_code(&self) -> Option<u16> {
         match &self.result {
             Ok(status) => *status,
-            Err(ProbeError::Status(status) | ProbeError::Body(status)) => Some(*status),
+            Err(ProbeError::Status(status) | ProbeError::StatusOfTls(status) | ProbeError::Body(status)) => {
+                Some(*status)
+            }
             Err(_) => None,
         }
     }
@@ -368,6 +376,28 @@ mod tests {
             let reason = probed(Script::Response(other), &check(None)).await;
             assert_eq!(reason, Err("connection closed before a response".into()));
         }
+    }
+
+    /// A TLS server sends an alert to plain HTTP, or responds in HTTP and says what it expects.
+    #[tokio::test]
+    async fn tls_on_an_http_backend_is_recognised() {
+        let alert = "\x15\x03\x03\0\x02\x02\x32";
+        for script in [Script::Response(alert), Script::ResponseAndHang(alert)] {
+            let reason = probed(script, &check(None)).await;
+            let expected = "the backend speaks TLS: use https:// instead of http:// for it";
+            assert_eq!(reason, Err(expected.into()));
+        }
+        let refused = Script::Response(
+            "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+        );
+        let scripted = Scripted::start(refused).await;
+        let outcome = probe(&scripted.backend(), &check(Some("/"))).await;
+        assert_eq!(outcome.status_code(), Some(400));
+        let reason = outcome.result.unwrap_err().to_string();
+        let expected = "status 400: the backend expects TLS: use https:// instead of http:// for it";
+        assert_eq!(reason, expected);
+        // A status that counts as healthy stays so, whatever the response says.
+        assert_eq!(probed(refused, &check(None)).await, Ok(Some(400)));
     }
 
     #[tokio::test]

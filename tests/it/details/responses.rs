@@ -26,6 +26,10 @@ fn a_malformed_head_names_its_rule_and_place() {
             "bare_lf: a line must end with CR LF, not with LF alone: line 1, byte 0x0a",
         ),
         ("SSH-2.0-x\r\n", "bad_status_line: a response must begin with"),
+        (
+            "\x15\x03\x03\0\x02\x02\x32",
+            "tls_response: a backend with an `http://` URL must respond in HTTP/1, and this one speaks TLS: use `https://`",
+        ),
     ] {
         let backend = Backend::start(move |_| Response::raw(head).close());
         let proxy = before(&[&backend], "").start();

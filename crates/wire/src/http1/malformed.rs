@@ -52,6 +52,9 @@ pub enum Malformed {
     /// HTTP/2 frames instead of a status line (RFC 9113 §3.4).
     #[error("the backend seems to speak HTTP/2, as gRPC servers do: use h2c:// instead of http:// for it")]
     Http2Response,
+    /// A TLS alert instead of a status line (RFC 8446 §6).
+    #[error("the backend speaks TLS: use https:// instead of http:// for it")]
+    TlsResponse,
     /// A line that continues the previous line, or white space before the first field (RFC 9112 §2.2, §5.2).
     #[error("header that continues on the next line")]
     ObsFold,
@@ -129,7 +132,7 @@ pub enum Malformed {
 
 impl Malformed {
     /// Every reason, in the order in which the documentation lists them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,
@@ -146,6 +149,7 @@ impl Malformed {
         Self::TargetTooLong,
         Self::BadStatusLine,
         Self::Http2Response,
+        Self::TlsResponse,
         Self::ObsFold,
         Self::BadFieldName,
         Self::FieldTooLong,
@@ -204,6 +208,7 @@ impl Malformed {
             Self::TargetTooLong => "target_too_long",
             Self::BadStatusLine => "bad_status_line",
             Self::Http2Response => "http2_response",
+            Self::TlsResponse => "tls_response",
             Self::ObsFold => "obs_fold",
             Self::BadFieldName => "bad_field_name",
             Self::FieldTooLong => "field_too_long",

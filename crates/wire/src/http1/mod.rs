@@ -17,6 +17,7 @@ mod reason;
 mod rule;
 mod syntax;
 mod target;
+mod tls;
 
 pub use body::{BodyError, Decoder, Encoder};
 pub use excerpt::{ReadSoFar, excerpt, framing_excerpt};
@@ -31,3 +32,4 @@ pub use rule::Rule;
 pub use scan::{HeadScan, Kind};
 pub use syntax::is_token;
 pub use target::{Target, check_authority, normalise_path, parse as parse_target};
+pub use tls::{expects_tls, is_tls_alert};

@@ -15,6 +15,7 @@ pub enum Rule {
     PlainHttp,
     Http2Preface,
     Http2Response,
+    TlsResponse,
     RequestLine,
     RequestPseudoHeaders,
     Method,
@@ -112,6 +113,11 @@ const TABLE: &[Row] = &[
         Rule::Http2Response,
         Malformed::Http2Response,
         "a backend with an `http://` URL must respond in HTTP/1, and this one speaks HTTP/2: use `h2c://`",
+    ),
+    row(
+        Rule::TlsResponse,
+        Malformed::TlsResponse,
+        "a backend with an `http://` URL must respond in HTTP/1, and this one speaks TLS: use `https://`",
     ),
     row(
         Rule::RequestLine,
