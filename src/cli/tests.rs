@@ -170,6 +170,36 @@ fn check_reads_the_files_of_policies() {
 }
 
 #[test]
+fn check_reports_every_file_of_a_policy_at_its_line() {
+    let broken = File::new("broken-users", "no hash\n");
+    let path = broken.0.display();
+    let file = File::new(
+        "several",
+        &format!(
+            "listen: :8080\nbackends: [http://a:1]\npolicies:\n  a: {{ basic_auth: {{ users_file: /nonexistent/a }} }}\n  \
+             b: {{ basic_auth: {{ users_file: '{path}' }} }}\n  \
+             c: {{ error_pages: {{ 404: /nonexistent/c.html }} }}\n  \
+             d: {{ jwt: {{ issuer: i, audience: a, algorithms: [RS256], jwks: 'file:nonexistent.json' }} }}\n  \
+             e: {{ basic_auth: {{ users_file: '${{CARGO_MANIFEST_DIR}}/none' }} }}\n\
+             route_defaults: {{ policies: [a, b, c, d, e] }}\n"
+        ),
+    );
+    let (outcome, out, err) = file.run("check");
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""), "{err}");
+    for place in [
+        ":4:34: error: policy `a`: /nonexistent/a cannot be used: ".to_owned(),
+        format!(":5:34: error: policy `b`: {path} cannot be used: line 1: not of the form name:hash"),
+        ":6:28: error: policy `c`: /nonexistent/c.html cannot be used: ".to_owned(),
+        ":7:".to_owned(),
+        "nonexistent.json cannot be used: ".to_owned(),
+        ":8:34: error: policy `e`: `'${CARGO_MANIFEST_DIR}/none'` cannot be used: ".to_owned(),
+    ] {
+        assert!(err.contains(&place), "{place}\n{err}");
+    }
+    assert!(err.ends_with("5 errors\n"), "{err}");
+}
+
+#[test]
 fn check_of_a_missing_file_fails() {
     let (outcome, _, err) = run(&["check", "-c", "/nonexistent/c.yaml"]);
     assert_eq!(outcome, Outcome::Failed);

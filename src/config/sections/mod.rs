@@ -19,6 +19,7 @@ mod listener;
 mod listener_tls;
 mod lists;
 mod policies;
+mod policy_files;
 mod pool;
 mod pool_name;
 mod pool_tls;

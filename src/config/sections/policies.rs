@@ -9,6 +9,7 @@ use evenkeel_balance::policy::{self, BuildError, Context, TABLE};
 
 use super::built::Built;
 use super::known::Known;
+use super::policy_files;
 use super::pool_name::is_pool_name;
 use super::stores::Stores;
 use crate::config::print::{Item, quoted, row, text};
@@ -269,7 +270,8 @@ impl<'a> Policies<'a> {
             self.stores
                 .check(text_span(node, "shared", store).unwrap_or(span), store);
         }
-        policy.is_some().then(|| {
+        let policy = policy?;
+        policy_files::check(reader, &*policy, (name, span), node).then(|| {
             Arc::new(PolicySettings {
                 name: name.into(),
                 entry,
