@@ -1,7 +1,9 @@
 //! Suggests a valid value in place of an invalid one: wrong unit, wrong type, or a word in place of a map.
 
-use super::suggest;
+use evenkeel_balance::key;
+
 use super::tree::{Node, Value};
+use super::{suggest, vocabulary};
 use crate::health;
 use crate::schema::{Key, Kind, Section, units};
 
@@ -9,20 +11,33 @@ use crate::schema::{Key, Kind, Section, units};
 const LONGEST: usize = 60;
 
 /// A suggestion for a text that is not valid for the key. `is_accepted` tests other texts.
-pub(super) fn of_text(key: &Key, text: &str, is_accepted: impl Fn(&str) -> bool) -> Option<String> {
-    let nearest = match &key.kind {
+pub(super) fn of_text(of: &Key, text: &str, is_accepted: impl Fn(&str) -> bool) -> Option<String> {
+    let nearest = match &of.kind {
         Kind::Flag => flag(text).map(str::to_owned),
         Kind::Duration { .. } => return of_duration(text, is_accepted),
         Kind::Size { .. } => units::nearest_size(text),
         Kind::Count { .. } => units::nearest_count(text),
         Kind::Choice(words) => suggest::nearest(text, words.iter().copied()).map(str::to_owned),
+        Kind::Text(form) if form.what == key::FORM => request_key(text),
         _ => None,
     };
-    let is_offered = |near: &String| near != text && (is_accepted(near) || matches!(key.kind, Kind::Flag));
+    let is_offered = |near: &String| near != text && (is_accepted(near) || matches!(of.kind, Kind::Flag));
     nearest
         .filter(is_offered)
         .map(|near| format!("did you mean `{near}`?"))
-        .or_else(|| suggest::did_you_mean(text, key.words.iter().copied()))
+        .or_else(|| suggest::did_you_mean(text, of.words.iter().copied()))
+}
+
+/// The key of requests that was meant: a name from elsewhere, a word that is near, or a kind with another separator or case.
+fn request_key(text: &str) -> Option<String> {
+    let of_kind = || {
+        let (kind, name) = text.split_once(['.', ':'])?;
+        let kind = suggest::nearest(kind, key::KINDS.iter().map(|kind| kind.trim_end_matches('.')))?;
+        Some(format!("{kind}.{name}"))
+    };
+    vocabulary::request_key(text)
+        .or_else(of_kind)
+        .or_else(|| suggest::nearest(text, key::WORDS).map(str::to_owned))
 }
 
 fn flag(text: &str) -> Option<&'static str> {
@@ -128,6 +143,7 @@ fn of_word(section: &Section, text: &str) -> Option<String> {
     let hint = match section.name {
         "health_check" if is_on => "did you mean `{ kind: http }`? That is the default",
         "health_check" | "retry" if matches!(text, "none" | "no") => "did you mean `off`?",
+        "compress" if is_on => "did you mean `{}`? That turns it on with its defaults",
         "retry" if is_on => "retries are on by default: remove this key",
         "timeouts" | "pools.NAME.timeouts" if units::parse_duration(text).is_some() => {
             "name the timeout, such as `{ first_byte: 30s }`"

@@ -223,6 +223,20 @@ pub(super) fn strategy(word: &str) -> Option<&'static str> {
     })
 }
 
+/// The key of requests that is meant by a name from elsewhere, such as `ip` for `client_ip`.
+pub(super) fn request_key(word: &str) -> Option<String> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    let known = match word.trim_matches(['$', '{', '}']) {
+        "ip" | "addr" | "address" | "client" | "client_addr" | "remote_addr" | "remote_address"
+        | "binary_remote_addr" | "remote_ip" | "source" | "source_ip" | "src" => "client_ip",
+        "url" | "request_uri" => "uri",
+        "hostname" | "http_host" | "authority" => "host",
+        "username" | "remote_user" => "user",
+        _ => return None,
+    };
+    Some(known.to_owned())
+}
+
 /// A hint for a kind of policy of another balancer.
 pub(super) fn policy(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase().replace('-', "_");

@@ -18,6 +18,12 @@ pub const IPV6_PREFIX: u8 = 64;
 pub const FORM: &str =
     "one of client_ip, path, uri, host, user, header.NAME, cookie.NAME, query.NAME or jwt.NAME";
 
+/// The keys that are one word.
+pub const WORDS: [&str; 5] = ["client_ip", "path", "uri", "host", "user"];
+
+/// What precedes the name in the other keys.
+pub const KINDS: [&str; 4] = ["header.", "cookie.", "query.", "jwt."];
+
 /// The part of a request that is its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
@@ -301,6 +307,8 @@ mod tests {
         ] {
             assert_eq!(key(text).to_string(), text);
         }
+        assert!(WORDS.iter().all(|word| key(word).to_string() == *word));
+        assert!(KINDS.iter().eq(NAMED.iter().map(|(kind, _)| kind)));
         assert!(key("user").is_identity() && key("jwt.sub").is_identity() && !key("path").is_identity());
     }
 

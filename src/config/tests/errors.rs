@@ -563,6 +563,37 @@ fn an_error_of_the_top_level_is_reported_once() {
 }
 
 #[test]
+fn values_from_elsewhere_have_a_suggestion() {
+    let policy = |policy: &str| {
+        with(&format!(
+            "policies: {{ p: {{ {policy} }} }}\nroute_defaults: {{ policies: [p] }}\n"
+        ))
+    };
+    for (key, meant) in [
+        ("ip", "client_ip"),
+        ("$remote_addr", "client_ip"),
+        ("client-ip", "client_ip"),
+        ("url", "uri"),
+        ("hots", "host"),
+        ("Header:X-Api-Key", "header.X-Api-Key"),
+        ("cookies.a", "cookie.a"),
+    ] {
+        let limit = policy(&format!("rate_limit: {{ rate: 1/s, key: '{key}' }}"));
+        let hint = format!("did you mean `{meant}`?");
+        expect_error(&limit, (3, 48), &[&hint, "accepted: one of client_ip"]);
+    }
+    for on in ["on", "true"] {
+        expect_error(
+            &policy(&format!("compress: {on}")),
+            (3, 28),
+            &["did you mean `{}`?"],
+        );
+    }
+    let maglev = with("strategy: { kind: maglev, key: source_ip }\n");
+    expect_error(&maglev, (3, 32), &["did you mean `client_ip`?"]);
+}
+
+#[test]
 fn a_wrong_family_of_forwarding_headers_is_named() {
     let pool = "listen: :1\npools: { a: { backends: [http://a:1], forwarded: [x-forwardd] } }\nroutes: [{ pool: a }]\n";
     expect_error(pool, (2, 51), &["for `forwarded`", "did you mean `x-forwarded`?"]);
