@@ -61,6 +61,9 @@ impl DemoArguments {
         })?;
         for pool in &mut loaded.config.pools {
             pool.health_check.interval = CHECK_INTERVAL;
+            for (backend, name) in pool.backends.iter_mut().zip(backends::NAMES) {
+                backend.name = Some(name.into());
+            }
         }
         if self.traffic > 0 {
             // The lines of its own requests would hide everything else.
@@ -286,7 +289,9 @@ mod tests {
         let loaded = arguments()
             .config(backends)
             .unwrap_or_else(|report| panic!("{report}"));
-        assert_eq!(loaded.config.pools[0].backends.len(), 2);
+        let names = loaded.config.pools[0].backends.iter();
+        let names: Vec<_> = names.map(|backend| backend.name.as_deref()).collect();
+        assert_eq!(names, [Some("one"), Some("two")]);
         assert!(
             loaded.config.listeners[0]
                 .address
