@@ -106,11 +106,6 @@ impl Acceptor {
         }
     }
 
-    /// From now on other workers hand connections to this one.
-    pub fn join_others(&self) {
-        self.handle.join(self.worker.wheel.now());
-    }
-
     /// Closes all listening sockets, on which no connection begins any more.
     pub async fn stop(&self) {
         let all = self.accepting.take();

@@ -162,8 +162,8 @@ impl WorkerHandle {
         self.worker_set.slots.of(self.index)
     }
 
-    /// From now on other workers hand connections to this one.
-    pub(super) fn join(&self, now: Instant) {
+    /// From now on other workers hand connections to this one. It serves them once it runs.
+    pub fn join(&self, now: Instant) {
         self.record_tick(now);
         self.slot().queue().is_open = true;
         self.slot().is_active.store(true, Ordering::Relaxed);

@@ -84,6 +84,11 @@ impl WorkerThread {
         Ok((thread, is_ready))
     }
 
+    /// From now on other workers hand connections to it.
+    pub(super) fn join_others(&self) {
+        self.handle.join(clock::now());
+    }
+
     /// Tells it how far to go.
     pub(super) fn advance(&self, stage: Stage) {
         self.stage.send_replace(stage);
@@ -174,7 +179,6 @@ async fn work(
     background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor), ticks));
     let commands = Rc::clone(&acceptor);
     background.spawn_local(async move { commands.run_commands().await });
-    acceptor.join_others();
     let (mut listeners, mut logs) = (start.listeners, start.logs);
     if logs.has_changed().unwrap_or(false) {
         replace_log(&worker, &logs.borrow_and_update());

@@ -127,6 +127,8 @@ impl Workers {
     /// Lets the workers that were started serve, and the last ones end if there are too many.
     pub(super) fn serve(&mut self, prepared: PreparedWorkers) {
         let before = self.serving.len();
+        // Before any of them accepts, so that the first connections spread over all.
+        prepared.added.iter().for_each(WorkerThread::join_others);
         for worker in prepared.added {
             worker.advance(Stage::Serving);
             self.serving.push(worker);

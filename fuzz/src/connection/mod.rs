@@ -154,6 +154,7 @@ async fn play(
         Arc::default(),
     );
     let handle = WorkerSet::new(1, clock::instant()).handle(0);
+    handle.join(clock::instant());
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
         id: 0,
@@ -171,7 +172,6 @@ async fn play(
         next_id: 1,
         listeners: vec![ListedListener { settings, sockets }],
     };
-    acceptor.join_others();
     acceptor.apply(&list).await;
 
     let mut client = Client::connect(stage.address).await.expect("it is let in");
