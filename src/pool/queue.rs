@@ -201,10 +201,10 @@ impl QueuePlace<'_> {
         })
     }
 
-    /// Waits again at the same place, after an attempt in vain.
+    /// Waits again at the same place, after an attempt in vain. Another request may try a backend now.
     pub fn put_back(&self, waker: &Waker) {
         self.queue
-            .change(|queue| queue.put_back(self.place, waker.clone()));
+            .wake_after(|queue| queue.put_back(self.place, waker.clone()));
     }
 
     /// The request uses a connection that was established before: others need not wait for what becomes of it. It keeps its place.
@@ -274,6 +274,32 @@ mod tests {
         drop(one);
         assert_eq!(woken(), [1, 1]);
         assert_eq!(queue.status().depth, 1);
+    }
+
+    #[test]
+    fn an_attempt_in_vain_wakes_who_may_try_next() {
+        let queue = Queue::default();
+        queue.backends_changed(true, true);
+        queue.refused();
+        let settings = QueueSettings::default();
+        let ((first, waker_1), (_, waker_2)) = (waker(), waker());
+        let one = queue.join(settings, &waker_1).unwrap();
+        let two = queue.join(settings, &waker_2).unwrap();
+        // The backend takes a connection, so that two requests may try at a time, and refuses both.
+        queue.succeeded(&mut None, Some(settings));
+        for (place, waker) in [(&one, &waker_1), (&two, &waker_2)] {
+            assert_eq!(place.turn(waker, clock::now()), Turn::Now);
+            place.picked(clock::now());
+        }
+        queue.refused();
+        one.put_back(&waker_1);
+        // The other one is still trying, and only one may now.
+        let pause_is_over = clock::now() + Duration::from_secs(1);
+        assert!(matches!(one.turn(&waker_1, pause_is_over), Turn::Later(_)));
+        let before = first.0.load(Ordering::Relaxed);
+        two.put_back(&waker_2);
+        assert_eq!(first.0.load(Ordering::Relaxed), before + 1);
+        assert_eq!(one.turn(&waker_1, pause_is_over), Turn::Now);
     }
 
     #[test]
