@@ -40,6 +40,7 @@ mod tls;
 mod telemetry;
 
 mod backend;
+mod bounded_file;
 mod clock;
 mod file_version;
 mod tasks;

@@ -1,6 +1,5 @@
 //! Loads certificates and private keys from PEM files.
 
-use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +11,10 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use super::{pem, provider};
+use crate::bounded_file;
 
 /// Largest file in bytes. All CAs of a machine take a fiftieth of it.
-const LARGEST_FILE: u64 = 16 << 20;
+const LARGEST_FILE: usize = 16 << 20;
 
 /// What a key file must contain, in messages.
 const KEY: &str = "private key";
@@ -216,21 +216,10 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateErro
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let read = || {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?
-            .take(LARGEST_FILE + 1)
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|source| CertificateError::Read {
+    bounded_file::read(path, LARGEST_FILE).map_err(|source| CertificateError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(unusable(path, &"the file is larger than 16 MiB"));
-    }
-    Ok(bytes)
+    })
 }
 
 pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> CertificateError {

@@ -1,6 +1,5 @@
 //! The keys of a route that say what becomes of its requests.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use evenkeel_balance::action::{self, BodyFile, MAX_BODY, Matched, Redirect, Resp
 
 use super::built::Built;
 use super::known::Known;
+use crate::bounded_file;
 use crate::config::params;
 use crate::config::print::{self, Item, text};
 use crate::config::reader::{Reader, written};
@@ -219,9 +219,9 @@ fn respond(reader: &Reader<'_>, matcher: &Matcher) -> Option<Read> {
     Some((Action::Respond(params), content))
 }
 
-/// The content of a body; at most one byte more than it may have. `None` is an error that was reported.
+/// The content of a body. `None` is an error that was reported.
 fn body_file(reader: &Reader<'_>, node: &Node, path: &str) -> Option<Arc<[u8]>> {
-    match read_body(Path::new(path)) {
+    match bounded_file::read(Path::new(path), MAX_BODY) {
         Ok(content) => Some(content.into()),
         Err(error) => {
             let Value::Map(entries) = &node.value else {
@@ -237,13 +237,4 @@ fn body_file(reader: &Reader<'_>, node: &Node, path: &str) -> Option<Arc<[u8]>> 
             None
         }
     }
-}
-
-fn read_body(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    let most = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
-    std::fs::File::open(path)?
-        .take(most.saturating_add(1))
-        .read_to_end(&mut content)?;
-    Ok(content)
 }

@@ -2,7 +2,6 @@
 //! policy asks. The previous data stays in use while a source fails.
 
 mod fetch;
-mod file;
 mod schedule;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use evenkeel_balance::policy::{Apply, Feed, FeedError, Source};
 use tokio::time::MissedTickBehavior;
 
 use self::schedule::Schedule;
+use crate::bounded_file;
 use crate::clock;
 use crate::file_version::FileVersion;
 use crate::rng::Rng;
@@ -97,7 +97,7 @@ async fn follow_file(feed: Feed, path: PathBuf) {
 }
 
 fn read_file(feed: &Feed, path: &Path) -> Result<Apply, FeedError> {
-    let data = file::read(path, feed.limit).map_err(|error| FeedError(error.to_string()))?;
+    let data = bounded_file::read(path, feed.limit).map_err(|error| FeedError(error.to_string()))?;
     feed.read(&data)
 }
 

@@ -152,7 +152,7 @@ fn a_file_that_is_too_long_or_a_folder_is_an_error() {
     let (long, ..) = feed(Source::File("users".to_owned()));
     assert_eq!(
         load_file(&long, folder.path()).map(drop),
-        Err(FeedError("larger than 100 bytes".to_owned()))
+        Err(FeedError("it is larger than 100B".to_owned()))
     );
     let (of_folder, ..) = feed(Source::File(".".to_owned()));
     assert!(load_file(&of_folder, folder.path()).is_err());
