@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use evenkeel_balance::request::Request;
+use evenkeel_balance::suggest::listed;
 
 use crate::admin::Question;
 use crate::clock;
@@ -159,7 +160,7 @@ impl fmt::Display for AskedError {
             Self::Listener(address, known) => write!(
                 f,
                 "the config has no listener {address}: its listeners are {}",
-                known.join(", ")
+                listed(known.iter().map(String::as_str))
             ),
             Self::Malformed(reason) => write!(
                 f,

@@ -18,6 +18,19 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// Most names that a message lists.
+const MOST_LISTED: usize = 10;
+
+/// The names that are known, for a message about one that is not: all of a few, else the first of them and how many more there are.
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<&str> = names.by_ref().take(MOST_LISTED).collect();
+    match names.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
 /// ` (did you mean X?)`, or nothing.
 pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map_or_else(String::new, |found| format!(" (did you mean `{found}`?)"))
@@ -71,5 +84,16 @@ mod tests {
         assert_eq!(nearest(&"x".repeat(10_000), known), None);
         assert_eq!(hint("pat", known), " (did you mean `path`?)");
         assert_eq!(hint("frobnicate", known), "");
+    }
+
+    #[test]
+    fn lists_few_of_many_names() {
+        let names: Vec<String> = (0..12).map(|number| format!("n{number}")).collect();
+        let of = |count: usize| listed(names[..count].iter().map(String::as_str));
+        assert_eq!(of(0), "");
+        assert_eq!(of(2), "n0, n1");
+        assert!(of(10).ends_with(", n8, n9"));
+        assert!(of(11).ends_with(", n8, n9 and 1 more"));
+        assert!(of(12).ends_with(", n8, n9 and 2 more"));
     }
 }

@@ -5,6 +5,7 @@ use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use evenkeel_balance::suggest::listed;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -90,9 +91,9 @@ async fn change(
     match send(&control.changes, change, response).await {
         Err(error) => Ok(error.into_response()),
         Ok(Ok(status)) => Ok(Json(status).into_response()),
-        Ok(Err(UnknownBackend::Pool(mut known))) => {
-            known.truncate(MOST_LISTED);
-            let detail = format!("there is no pool {pool:?}; the pools are {}", known.join(", "));
+        Ok(Err(UnknownBackend::Pool(known))) => {
+            let known = listed(known.iter().map(String::as_str));
+            let detail = format!("there is no pool {pool:?}; the pools are {known}");
             Err(Problem::new(StatusCode::NOT_FOUND, "unknown_pool", detail))
         }
         Ok(Err(UnknownBackend::Backend(mut known))) => {

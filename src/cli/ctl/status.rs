@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use evenkeel_balance::suggest::listed;
 
 use super::Outcome;
 use super::call::{Done, Failure, Process, parse};
@@ -36,8 +37,7 @@ fn one(status: &Status, name: &str) -> Result<Done, Failure> {
         json: Vec::new(),
     };
     let Some(pool) = status.pools.iter().find(|pool| pool.name == name) else {
-        let known: Vec<&str> = status.pools.iter().map(|pool| &*pool.name).collect();
-        let known = known.join(", ");
+        let known = listed(status.pools.iter().map(|pool| &*pool.name));
         return Err(failure(format!(
             "there is no pool {name:?}; the pools are {known}"
         )));

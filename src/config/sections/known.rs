@@ -1,5 +1,7 @@
 //! What routes and policies refer to by name: listeners and pools.
 
+use evenkeel_balance::suggest::listed;
+
 use super::pool::Pool;
 use super::pool_name::DEFAULT_POOL;
 use crate::config::reader::Reader;
@@ -39,7 +41,7 @@ impl<'a> Known<'a> {
         let cx = self.root.cx;
         let message = format!("unknown pool {}", cx.quote(span));
         let hint = suggest::did_you_mean(name, names.iter().copied()).filter(|_| !is_expanded);
-        let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+        let known = listed(names.iter().copied());
         let note = match cx.source.origin {
             Origin::File if names.is_empty() => Some(format!(
                 "the config has no pool: write `pools: {{ {name}: {{ backends: [http://localhost:8001] }} }}`"

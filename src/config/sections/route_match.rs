@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use evenkeel_balance::suggest::listed;
 
 use evenkeel_wire::http1::{is_token, normalise_path};
 use ipnet::IpNet;
@@ -514,7 +515,7 @@ fn listener(reader: &Reader<'_>, written: Written<'_>, listeners: &[listener::Se
         let diagnostic = Diagnostic::error(written.span, message).note_if(hint);
         reader
             .cx
-            .report(diagnostic.note(format!("listeners: {}", known.join(", "))));
+            .report(diagnostic.note(format!("listeners: {}", listed(known.iter().map(String::as_str)))));
     }
     index
 }
