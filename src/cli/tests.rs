@@ -200,6 +200,41 @@ fn check_reports_every_file_of_a_policy_at_its_line() {
 }
 
 #[test]
+fn files_of_a_policy_that_no_route_has_are_not_read() {
+    let unused = "listen: :8080\nbackends: [http://a:1]\nstores: { s: { redis: 'rediss://a:1', ca: /nonexistent/ca } }\npolicies:\n  \
+                  a: { basic_auth: { users_file: /nonexistent/a } }\n  \
+                  b: { error_pages: { 404: /nonexistent/b.html } }\n  \
+                  c: { jwt: { issuer: i, audience: a, algorithms: [RS256], jwks: 'file:nonexistent.json' } }\n  \
+                  d: { forward_auth: { url: 'https://a:1/', ca: /nonexistent/ca } }\n  \
+                  e: { rate_limit: { rate: 1/s, shared: s } }\n";
+    let file = File::new("unused-files", unused);
+    for arguments in [
+        &["check", "-c", file.path()][..],
+        &["print-config", "-c", file.path()],
+        &["explain", "-c", file.path(), "GET", "http://a/"],
+    ] {
+        let (outcome, _, err) = run(arguments);
+        assert_eq!(outcome, Outcome::Fine, "{arguments:?} {err}");
+        assert!(!err.contains("nonexistent"), "{arguments:?} {err}");
+    }
+    let used = format!(
+        "{unused}routes: [{{ pool: default, path: /a, policies: [a, b, e] }}, {{ pool: default, policies: [a, c, d] }}]\n"
+    );
+    let file = File::new("used-files", &used);
+    let (_, _, err) = file.run("check");
+    for place in [
+        ":3:44: error: cannot read /nonexistent/ca: ",
+        ":5:34: error: policy `a`: /nonexistent/a cannot be used: ",
+        ":6:28: error: policy `b`: /nonexistent/b.html cannot be used: ",
+        ":7:66: error: policy `c`: ",
+        ":8:",
+    ] {
+        assert!(err.contains(place), "{place}\n{err}");
+    }
+    assert!(err.ends_with("5 errors\n"), "{err}");
+}
+
+#[test]
 fn check_of_a_missing_file_fails() {
     let (outcome, _, err) = run(&["check", "-c", "/nonexistent/c.yaml"]);
     assert_eq!(outcome, Outcome::Failed);

@@ -1,15 +1,15 @@
 //! `policies`, at top level and of a route.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
-use evenkeel_balance::policy::{self, BuildError, Context, TABLE};
+use evenkeel_balance::policy::{self, Context, TABLE};
+use evenkeel_balance::suggest::listed;
 
 use super::built::Built;
 use super::known::Known;
-use super::policy_files;
+use super::policy_files::{Files, PolicyFiles};
 use super::pool_name::is_pool_name;
 use super::stores::Stores;
 use crate::config::print::{Item, quoted, row, text};
@@ -39,6 +39,15 @@ const MOST_POLICIES: usize = 10_000;
 /// Most policies of one route.
 const MOST_OF_ROUTE: usize = 64;
 
+/// A valid policy at top level.
+struct Found<'a> {
+    settings: Arc<PolicySettings>,
+    /// The span of its name.
+    span: Span,
+    /// What it reads, until a route has it.
+    files: Cell<Option<Files<'a>>>,
+}
+
 /// The policies of the config.
 pub(super) struct Policies<'a> {
     root: &'a Reader<'a>,
@@ -46,7 +55,9 @@ pub(super) struct Policies<'a> {
     /// The names of all, including those with errors; `None` when `policies` is not a map.
     names: Option<Vec<&'a str>>,
     /// The valid ones.
-    found: BTreeMap<&'a str, (Arc<PolicySettings>, Span)>,
+    found: BTreeMap<&'a str, Found<'a>>,
+    /// Checks the files of those that routes have.
+    files: PolicyFiles,
     /// The names of inline policies. Each has a name of its own, because its state is kept by that.
     inline: RefCell<BTreeSet<Arc<str>>>,
 }
@@ -69,6 +80,7 @@ impl<'a> Policies<'a> {
             stores,
             names: entries.map(|entries| entries.iter().map(|entry| entry.key.as_str()).collect()),
             found: BTreeMap::new(),
+            files: PolicyFiles::default(),
             inline: RefCell::default(),
         };
         let entries = entries.unwrap_or_default();
@@ -77,8 +89,13 @@ impl<'a> Policies<'a> {
             root.cx.report(Diagnostic::error(span, message));
         }
         for entry in entries.iter().take(MOST_POLICIES) {
-            if let Some(settings) = policies.named(known, entry) {
-                policies.found.insert(&entry.key, (settings, entry.key_span));
+            if let Some((settings, files)) = policies.named(known, entry) {
+                let found = Found {
+                    settings,
+                    span: entry.key_span,
+                    files: Cell::new(Some(files)),
+                };
+                policies.found.insert(&entry.key, found);
             }
         }
         policies
@@ -88,7 +105,7 @@ impl<'a> Policies<'a> {
     pub(super) fn settings(&self) -> Vec<Arc<PolicySettings>> {
         self.found
             .values()
-            .map(|(settings, _)| Arc::clone(settings))
+            .map(|found| Arc::clone(&found.settings))
             .collect()
     }
 
@@ -133,18 +150,18 @@ impl<'a> Policies<'a> {
     pub(super) fn warn_of_unused(&self, routes: &[RouteSettings]) {
         let policies = || routes.iter().flat_map(|route| &route.policies);
         let used: BTreeSet<&str> = policies().map(|policy| &*policy.name).collect();
-        for (name, (_, span)) in &self.found {
+        for (name, Found { span, .. }) in &self.found {
             if !used.contains(name) {
                 let message = format!("no route uses policy `{name}`: it has no effect");
                 self.root.cx.report(Diagnostic::warning(*span, message));
             }
         }
-        let all = policies().chain(self.found.values().map(|(settings, _)| settings));
+        let all = policies().chain(self.found.values().map(|found| &found.settings));
         let stores = all.filter_map(|policy| policy.params.text("shared"));
         self.stores.warn_of_unused(&stores.collect());
     }
 
-    fn named(&self, known: &Known<'_>, entry: &Entry) -> Option<Arc<PolicySettings>> {
+    fn named(&self, known: &Known<'_>, entry: &'a Entry) -> Option<(Arc<PolicySettings>, Files<'a>)> {
         let cx = self.root.cx;
         if !is_pool_name(&entry.key) {
             let message = format!("{} is not a valid name of a policy", cx.quote(entry.key_span));
@@ -190,17 +207,26 @@ impl<'a> Policies<'a> {
             };
             let known = match names {
                 [] => "the config has no `policies`".to_owned(),
-                names => format!(
-                    "policies: {}",
-                    names.iter().take(20).copied().collect::<Vec<_>>().join(", ")
-                ),
+                names => format!("policies: {}", listed(names.iter().copied())),
             };
             let hint = hint.filter(|_| !written.is_expanded);
             reader
                 .cx
                 .report(Diagnostic::error(item.span, message).note_if(hint).note(known));
         }
-        found.map(|(settings, _)| Arc::clone(settings))
+        let found = found?;
+        if let Some(files) = found.files.take() {
+            self.check_files(reader, &found.settings, files);
+        }
+        Some(Arc::clone(&found.settings))
+    }
+
+    /// Reports the files of a policy that cannot be used. Only a policy that a route has needs them.
+    fn check_files(&self, reader: &Reader<'_>, settings: &PolicySettings, files: Files<'_>) {
+        self.files.check(reader, files);
+        if let Some(store) = settings.params.text("shared") {
+            self.stores.check_ca(store);
+        }
     }
 
     /// A policy that is written in a route: its name is that of the route and its kind.
@@ -211,7 +237,8 @@ impl<'a> Policies<'a> {
         item: &Node,
         route: &str,
     ) -> Option<Arc<PolicySettings>> {
-        let settings = self.build(known, reader, ("policies", item.span), item)?;
+        let (settings, files) = self.build(known, reader, ("policies", item.span), item)?;
+        self.check_files(reader, &settings, files);
         let kind = settings.entry.name;
         let mut names = self.inline.borrow_mut();
         let mut name: Arc<str> = format!("{route}/{kind}").into();
@@ -226,13 +253,13 @@ impl<'a> Policies<'a> {
     }
 
     /// Reads a policy and builds it once, for its errors.
-    fn build(
+    fn build<'n>(
         &self,
         known: &Known<'_>,
         reader: &Reader<'_>,
-        (name, span): (&str, Span),
-        node: &Node,
-    ) -> Option<Arc<PolicySettings>> {
+        (name, span): (&'n str, Span),
+        node: &'n Node,
+    ) -> Option<(Arc<PolicySettings>, Files<'n>)> {
         let before = reader.cx.reported();
         let (row, params) = params::row_of(reader, (name, &TABLE), node, &vocabulary::policy)?;
         let entry = policy::by_name(row.name)?;
@@ -251,15 +278,6 @@ impl<'a> Policies<'a> {
             params: &params,
             kept: &mut Kept::default().next(),
         });
-        let result = result.and_then(|policy| match params.get("ca") {
-            Some(schema::Value::Text(path)) => {
-                let checked = reader.cx.check_ca(Path::new(path));
-                checked
-                    .map(|()| policy)
-                    .map_err(|error| BuildError::of("ca", error.to_string()))
-            }
-            _ => Ok(policy),
-        });
         let policy = result.map_err(|error| built.report(reader.cx, &[error])).ok();
         if let Some(pages) = policy.as_ref().and_then(|policy| policy.error_pages()) {
             for pool in pages.pools() {
@@ -270,14 +288,21 @@ impl<'a> Policies<'a> {
             self.stores
                 .check(text_span(node, "shared", store).unwrap_or(span), store);
         }
-        let policy = policy?;
-        policy_files::check(reader, &*policy, (name, span), node).then(|| {
-            Arc::new(PolicySettings {
-                name: name.into(),
-                entry,
-                params,
-            })
-        })
+        let files = Files {
+            policy: (name, span),
+            node,
+            feeds: policy?.feeds(),
+            ca: match params.get("ca") {
+                Some(schema::Value::Text(path)) => Some(path.clone()),
+                _ => None,
+            },
+        };
+        let settings = PolicySettings {
+            name: name.into(),
+            entry,
+            params,
+        };
+        Some((Arc::new(settings), files))
     }
 }
 

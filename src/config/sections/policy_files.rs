@@ -1,12 +1,14 @@
-//! Checks the files that policies read, so that every one that is missing or invalid is reported at once, each at its place. What
-//! is read here is not used: a start and a reload read the files again.
+//! Checks the files of the policies that routes have, so that every one that is missing or invalid is reported at once, each at its
+//! place. What is read here is not used: a start and a reload read the files again.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
-use evenkeel_balance::policy::{Feed, FeedError, Policy, Source};
+use evenkeel_balance::policy::{Feed, FeedError, Source};
 
+use crate::bounded_file;
 use crate::config::reader::{Reader, written};
 use crate::config::source::{Diagnostic, Span};
 use crate::config::tree::{Node, Value};
@@ -14,51 +16,76 @@ use crate::config::tree::{Node, Value};
 /// What precedes the path of a file where a URL is possible too.
 const FILE_PREFIX: &str = "file:";
 
-/// Reports the files of a policy that cannot be used, if the config is for this machine. Returns whether all can be. `node` is the
-/// policy as written.
-pub(super) fn check(
-    reader: &Reader<'_>,
-    policy: &dyn Policy,
-    (name, span): (&str, Span),
-    node: &Node,
-) -> bool {
-    if !reader.cx.is_on_this_machine {
-        return true;
-    }
-    let before = reader.cx.reported();
-    for feed in policy.feeds() {
-        let Source::File(path) = &feed.source else {
-            continue;
-        };
-        let Err(error) = read(&feed, path) else { continue };
-        // As written, since a path may have the value of a variable in it.
-        let (span, shown) = match find(reader, node, path) {
-            Some((span, true)) => (span, reader.cx.quote(span)),
-            Some((span, false)) => (span, path.clone()),
-            None => (span, "a file".to_owned()),
-        };
-        let message = format!("policy `{name}`: {shown} cannot be used: {error}");
-        reader.cx.report(Diagnostic::error(span, message));
-    }
-    reader.cx.reported() == before
+/// The files of a policy, which are not read before a route has it.
+pub(super) struct Files<'a> {
+    /// Its name and where it is written.
+    pub(super) policy: (&'a str, Span),
+    /// The policy as written.
+    pub(super) node: &'a Node,
+    /// The data that it needs.
+    pub(super) feeds: Vec<Feed>,
+    /// The file with the CAs of the server that it asks.
+    pub(super) ca: Option<String>,
 }
 
-fn read(feed: &Feed, path: &str) -> Result<(), FeedError> {
-    let data = read_file(Path::new(path), feed.limit).map_err(|error| FeedError(error.to_string()))?;
-    // Only what is called is applied.
-    feed.read(&data).map(drop)
+/// Checks files of policies. One that several policies name is read once.
+#[derive(Default)]
+pub(super) struct PolicyFiles {
+    /// What was read, with the limit.
+    read: RefCell<BTreeMap<(String, usize), Result<Rc<[u8]>, String>>>,
+    /// The policies whose files were checked, by where they are written: routes may share an inline one.
+    checked: RefCell<BTreeSet<Span>>,
 }
 
-/// Reads a file up to one byte more than the limit, which is enough to see that it is too long.
-fn read_file(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+impl PolicyFiles {
+    /// Reports those that cannot be used, if the config is for this machine.
+    pub(super) fn check(&self, reader: &Reader<'_>, files: Files<'_>) {
+        let (name, span) = files.policy;
+        if !self.checked.borrow_mut().insert(files.node.span) {
+            return;
+        }
+        if let Some(path) = &files.ca
+            && let Err(error) = reader.cx.check_ca(Path::new(path))
+        {
+            let (span, is_expanded) = find(reader, files.node, path).unwrap_or((span, true));
+            // It quotes the path.
+            let message = match is_expanded {
+                true => format!("policy `{name}`: {} cannot be used", reader.cx.quote(span)),
+                false => error.to_string(),
+            };
+            reader.cx.report(Diagnostic::error(span, message));
+        }
+        if !reader.cx.is_on_this_machine {
+            return;
+        }
+        for feed in &files.feeds {
+            let Source::File(path) = &feed.source else {
+                continue;
+            };
+            let Err(error) = self.read(feed, path) else {
+                continue;
+            };
+            // As written, since a path may have the value of a variable in it.
+            let (span, shown) = match find(reader, files.node, path) {
+                Some((span, true)) => (span, reader.cx.quote(span)),
+                Some((span, false)) => (span, path.clone()),
+                None => (span, "a file".to_owned()),
+            };
+            let message = format!("policy `{name}`: {shown} cannot be used: {error}");
+            reader.cx.report(Diagnostic::error(span, message));
+        }
     }
-    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-    let mut data = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut data)?;
-    Ok(data)
+
+    fn read(&self, feed: &Feed, path: &str) -> Result<(), FeedError> {
+        let mut read = self.read.borrow_mut();
+        let data = read.entry((path.to_owned(), feed.limit)).or_insert_with(|| {
+            let data = bounded_file::read(Path::new(path), feed.limit);
+            data.map(Rc::from).map_err(|error| error.to_string())
+        });
+        // Only what is called is applied.
+        let data = data.as_ref().map_err(|error| FeedError(error.clone()))?;
+        feed.read(data).map(drop)
+    }
 }
 
 /// Where this path is written, at any depth, and whether it has variables in it.

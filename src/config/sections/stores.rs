@@ -1,8 +1,10 @@
 //! `stores`: the servers through which instances share limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use evenkeel_balance::suggest::listed;
 
 use super::pool_name::is_pool_name;
 use crate::config::print::{Item, map, path, quoted, text, word};
@@ -55,6 +57,8 @@ pub(super) struct Stores<'a> {
     names: Option<Vec<(&'a str, Span)>>,
     /// The valid ones.
     pub(super) settings: Vec<StoreSettings>,
+    /// Where their `ca` is written, by name.
+    cas: BTreeMap<Arc<str>, Span>,
 }
 
 impl<'a> Stores<'a> {
@@ -79,14 +83,32 @@ impl<'a> Stores<'a> {
             let message = format!("`stores` has more than {MOST_STORES} items");
             root.cx.report(Diagnostic::error(span, message));
         }
+        let (mut settings, mut cas) = (Vec::new(), BTreeMap::new());
+        for entry in stores.iter().take(MOST_STORES) {
+            let Some((store, ca)) = store(root, entry) else {
+                continue;
+            };
+            cas.extend(ca.map(|span| (Arc::clone(&store.name), span)));
+            settings.push(store);
+        }
         Self {
             root,
             names: entries.map(names),
-            settings: stores
-                .iter()
-                .take(MOST_STORES)
-                .filter_map(|entry| store(root, entry))
-                .collect(),
+            settings,
+            cas,
+        }
+    }
+
+    /// Reports a `ca` that cannot be used, of a store that a policy of a route names.
+    pub(super) fn check_ca(&self, name: &str) {
+        let store = self.settings.iter().find(|store| &*store.name == name);
+        let ca = store
+            .and_then(|store| store.ca.as_deref())
+            .zip(self.cas.get(name));
+        if let Some((path, span)) = ca
+            && let Err(error) = self.root.cx.check_ca(path)
+        {
+            self.root.cx.report(Diagnostic::error(*span, error.to_string()));
         }
     }
 
@@ -100,7 +122,7 @@ impl<'a> Stores<'a> {
         let message = format!("unknown store {}", self.root.cx.quote(span));
         let known = match names.as_slice() {
             [] => "write `stores: { limits: { redis: redis://127.0.0.1:6379/0 } }` at top level".to_owned(),
-            names => format!("stores: {}", names.join(", ")),
+            names => format!("stores: {}", listed(names.iter().copied())),
         };
         let hint = suggest::did_you_mean(name, names.iter().copied());
         self.root
@@ -132,7 +154,8 @@ pub(super) fn show(stores: &[StoreSettings]) -> Item {
     Item::Map(shown.collect())
 }
 
-fn store(root: &Reader<'_>, entry: &Entry) -> Option<StoreSettings> {
+/// A store, and where its `ca` is written.
+fn store(root: &Reader<'_>, entry: &Entry) -> Option<(StoreSettings, Option<Span>)> {
     let cx = root.cx;
     if !is_pool_name(&entry.key) {
         let message = format!("{} is not a valid name of a store", cx.quote(entry.key_span));
@@ -146,26 +169,26 @@ fn store(root: &Reader<'_>, entry: &Entry) -> Option<StoreSettings> {
         reader.refuse("redis", written, None);
         return None;
     }
-    Some(StoreSettings {
+    let (ca, span) = ca(&reader, written.text).unzip();
+    let settings = StoreSettings {
         name: Arc::from(&*entry.key),
         url: written.text.to_owned(),
-        ca: ca(&reader, written.text),
-    })
+        ca,
+    };
+    Some((settings, span))
 }
 
-/// The file with the CAs of the server. What is wrong with it is reported.
-fn ca(reader: &Reader<'_>, url: &str) -> Option<PathBuf> {
+/// The file with the CAs of the server, and where it is written.
+fn ca(reader: &Reader<'_>, url: &str) -> Option<(PathBuf, Span)> {
     let written = reader.text("ca").filter(|written| written.text != "system")?;
-    let report = |message: String| reader.cx.report(Diagnostic::error(written.span, message));
     if !url.starts_with("rediss://") {
-        report("`ca` requires a `rediss` URL: no certificate is checked without TLS".to_owned());
+        let message = "`ca` requires a `rediss` URL: no certificate is checked without TLS";
+        reader
+            .cx
+            .report(Diagnostic::error(written.span, message.to_owned()));
         return None;
     }
-    let path = reader.cx.path(written.text);
-    if let Err(error) = reader.cx.check_ca(&path) {
-        report(error.to_string());
-    }
-    Some(path)
+    Some((reader.cx.path(written.text), written.span))
 }
 
 /// Whether a text is the URL of a store: scheme, host and optional port, user, password and number of the database; or a socket.
