@@ -23,7 +23,7 @@ pub use head::{AwaitedHead, HeadError, poll_head};
 pub use new_connection::{NewConnection, SharedConnection};
 pub(crate) use outgoing::name;
 pub use outgoing::{HeadWriter, OutgoingHead, OwnName, Target};
-pub use protocol::{RequestFate, explain_break, framing_for};
+pub use protocol::{RequestFate, explain_break, framing_for, may_have_trailers};
 pub use response::{AwaitedResponse, ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};
 pub use tunnel::{BrokenEnd, Relayed, Tunnel};

@@ -109,6 +109,12 @@ pub fn framing_for(body: BodyLength, version: Version) -> BodyLength {
     }
 }
 
+/// Whether trailers can follow a received body.
+#[inline]
+pub fn may_have_trailers(version: Version, body: BodyLength) -> bool {
+    version == Version::Http2 || body == BodyLength::Chunked
+}
+
 /// Says why a backend's stream broke off before its response was whole.
 #[cold]
 pub fn explain_break(broke_off: BrokeOff) -> String {

@@ -147,6 +147,18 @@ impl<'a> Changes<'a> {
         })
     }
 
+    /// The names of the headers of the request that policies and the route set or remove.
+    pub(super) fn removed_from_request(&self, is_trusted: bool) -> impl Iterator<Item = &[u8]> {
+        let policies = self.notes.iter().flat_map(|notes| &notes.request_headers);
+        let policies = policies.filter(|edit| edit.removes());
+        let edits = self.plan.request_headers.iter().flat_map(HeaderEdits::removed);
+        let mark = (self.plan.mirror.is_some() && !is_trusted).then_some(MARK.0.as_bytes());
+        policies
+            .map(|edit| edit.name().as_bytes())
+            .chain(edits)
+            .chain(mark)
+    }
+
     /// The header that tells the backend which prefix of the path was removed, if one was.
     #[inline]
     pub(super) fn prefix(&self) -> Option<HeaderChange<'a>> {
@@ -256,6 +268,13 @@ impl<'a> HeaderChanges<'a> {
         let mut removing = self.list.iter().filter(|change| change.removes);
         self.edits.is_some_and(|edits| edits.removes(name))
             || removing.any(|change| is_same_name(direction, change.name.as_bytes(), name))
+    }
+
+    /// The names of the headers of the message itself that are left out.
+    pub(super) fn removed(&self) -> impl Iterator<Item = &[u8]> {
+        let removing = self.list.iter().filter(|change| change.removes);
+        let edits = self.edits.into_iter().flat_map(HeaderEdits::removed);
+        edits.chain(removing.map(|change| change.name.as_bytes()))
     }
 
     /// The headers that are added: name, value, and whether it may be a secret.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evenkeel_balance::action::Mirror;
-use evenkeel_balance::edits::HeaderEdits;
+use evenkeel_balance::edits::{Direction, HeaderEdits};
 use evenkeel_balance::policy::{Compression, Decision, ErrorPages, Job, Policy};
 use evenkeel_balance::request::Request as View;
 use evenkeel_balance::rewrite::Rewrite;
@@ -12,8 +12,10 @@ use super::body::{RequestBody, is_larger};
 use super::changes::Changes;
 use super::exchange::Exchange;
 use super::record::Record;
+use super::request::Request;
 use super::{Failure, LocalReason, jobs};
 use crate::head::BodyLength;
+use crate::message::may_have_trailers;
 use crate::pool::Pool;
 use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
 
@@ -227,15 +229,12 @@ fn stop(
     result
 }
 
-/// A header that policies set or remove must not come as a trailer instead: some backends merge trailers into the headers.
-fn withhold_trailers(body: &mut RequestBody, changes: &Changes<'_>) {
-    let edits = changes.notes.iter().flat_map(|notes| &notes.request_headers);
-    let mut names = edits
-        .filter(|edit| edit.removes())
-        .map(|edit| edit.name().into())
-        .peekable();
-    if names.peek().is_some() {
-        body.transfer.withhold(names);
+/// A header that the route or its policies set or remove must not come as a trailer instead: some backends merge trailers into the
+/// headers.
+fn withhold_trailers(body: &mut RequestBody, changes: &Changes<'_>, request: &Request<'_>) {
+    if may_have_trailers(request.head.version, request.head.body) {
+        let names = changes.removed_from_request(request.identity.is_trusted);
+        body.transfer.withhold(Direction::Request, names);
     }
 }
 
@@ -253,7 +252,7 @@ fn finish(exchange: &mut Exchange<'_>, plan: &Plan) -> Result<(), LocalReason> {
     };
     exchange.body.transfer.set_limit(limit);
     if head.body != BodyLength::None {
-        withhold_trailers(&mut exchange.body, changes);
+        withhold_trailers(&mut exchange.body, changes, &exchange.request);
         if is_larger(head.body, limit) {
             return Err(Failure::BodyTooLarge.into());
         }

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_balance::edits::Direction;
 use evenkeel_balance::policy::Page;
 
 use super::attempts::BackendResponse;
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::coding::ContentEncoder;
 use crate::head::{BodyLength, FieldName};
-use crate::message::{Transfer, TransferError, Waiting, framing_for};
+use crate::message::{Transfer, TransferError, Waiting, framing_for, may_have_trailers};
 use crate::pool::{BackendConnection, Pool};
 
 /// A response that is being forwarded.
@@ -265,6 +266,11 @@ fn begin<'p>(
     take_head(exchange, pool, &mut backend);
     let limits = &exchange.request.snapshot.limits;
     let mut transfer = Transfer::of_response(&backend.head, framing, &limits.message, limits.body);
+    if let Some(changes) = &form.changes
+        && may_have_trailers(backend.head.version, backend.head.body)
+    {
+        transfer.withhold(Direction::Response, changes.removed());
+    }
     if let Some(encoder) = form.encoder {
         transfer.filter(encoder);
     }

@@ -1,7 +1,9 @@
 //! Policies that ask other servers or read files, and mirrors, by the config file of a process.
 
+use bytes::Bytes;
 use rustix::process::Signal;
 
+use crate::support::http2::Http2;
 use crate::support::http2_backend::{Http2Backend, Seen};
 use crate::support::{Backend, Proxy, Response};
 
@@ -64,6 +66,90 @@ fn an_identity_header_cannot_come_as_a_trailer() {
 fn a_copy_goes_to_a_mirror_that_speaks_http2() {
     let (backend, shadow) = (Backend::saying("original"), Http2Backend::start());
     let proxy = before(
+/// Sends a body and these trailers; gives the trailers of the response.
+fn post_by_http2(proxy: &Proxy, path: &str, trailers: &[(&'static str, &str)]) -> Vec<String> {
+    let client = Http2::connect(proxy.address());
+    let (response, mut sending) = client.send("POST", path, false);
+    sending.send_data(Bytes::from_static(b"a"), false).unwrap();
+    let trailers = trailers
+        .iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    sending.send_trailers(trailers.collect()).unwrap();
+    let got = client.read(response).unwrap();
+    let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        format!("{name}: {}", value.to_str().unwrap())
+    };
+    got.trailers.iter().map(text).collect()
+}
+
+/// Backends that merge trailers into the headers would take the client's word for what the route sets or removes; the same holds
+/// for clients and responses.
+#[test]
+fn headers_that_a_route_sets_or_removes_cannot_come_as_trailers() {
+    let http1 = Backend::start(|_| {
+        Response::raw(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Env: dev\r\nX-Secret: 1\r\nX_Secret: 2\r\nX-Sum: 7\r\n\r\n",
+        )
+    });
+    let http2 = Http2Backend::start();
+    let pools = [("one", http1.url()), ("two", http2.url())];
+    let of_request = "request_headers: { set: { X-Env: prod }, add: { X-Tag: a }, remove: [X-Debug] }";
+    let of_response = "response_headers: { set: { X-Env: prod }, add: { X-Tag: a }, remove: [X-Secret] }";
+    let proxy = before(
+        &pools,
+        &format!(
+            "routes:\n  - {{ pool: two, {of_request} }}\n  \
+             - {{ pool: one, path_prefix: /response, {of_response} }}\n  - {{ pool: one, path_prefix: /request, {of_request} }}\n  \
+             - {{ pool: two, path: /echo, headers: {{ X-Way: back }}, {of_response} }}\n"
+        ),
+    );
+    let lines = "x-env: dev\r\nX_DEBUG: 1\r\nx-debug: 2\r\nx-tag: b\r\nx-sum: 7\r\n\r\n";
+    let post = |path: &str, more: &str| {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: a.test\r\n{more}Transfer-Encoding: chunked\r\n\r\n");
+        let mut client = proxy.client();
+        client.send(format!("{head}1\r\na\r\n0\r\n{lines}"));
+        let bytes = client.read_until(|bytes| {
+            bytes.ends_with(b"\r\n\r\n") && bytes.windows(5).any(|at| at == b"\r\n0\r\n")
+        });
+        String::from_utf8(bytes).unwrap()
+    };
+    let trailers = [
+        ("x-env", "dev"),
+        ("x_debug", "1"),
+        ("x-debug", "2"),
+        ("x-tag", "b"),
+        ("x-sum", "7"),
+    ];
+    post("/request", "");
+    post_by_http2(&proxy, "/request", &trailers);
+    for request in http1.requests(|_| true) {
+        let body = String::from_utf8_lossy(&request.raw_body);
+        assert_eq!(body, "1\r\na\r\n0\r\nx-tag: b\r\nx-sum: 7\r\n\r\n");
+    }
+    assert_eq!(http1.requests(|_| true).len(), 2);
+    assert!(post("/echo", "").ends_with("\r\n1\r\na\r\n0\r\nx-tag: b\r\nx-sum: 7\r\n\r\n"));
+    assert_eq!(
+        post_by_http2(&proxy, "/echo", &trailers),
+        ["x-tag: b", "x-sum: 7"]
+    );
+    // Responses: names are compared as they are.
+    let got = post("/response", "");
+    assert!(
+        got.ends_with("\r\n1\r\na\r\n0\r\nX_Secret: 2\r\nX-Sum: 7\r\n\r\n"),
+        "{got}"
+    );
+    assert_eq!(
+        post_by_http2(&proxy, "/response", &[("x-a", "1")]),
+        ["x_secret: 2", "x-sum: 7"]
+    );
+    let got = post("/echo", "X-Way: back\r\n");
+    assert!(
+        got.ends_with("\r\n0\r\nx_debug: 1\r\nx-debug: 2\r\nx-tag: b\r\nx-sum: 7\r\n\r\n"),
+        "{got}"
+    );
+}
+
         &[("api", backend.url()), ("shadow", shadow.url())],
         "routes: [{ pool: api, mirror: { pool: shadow } }]\n",
     );

@@ -6,8 +6,10 @@ mod trailers;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use evenkeel_balance::edits::Direction;
 use smallvec::SmallVec;
 
+use self::trailers::Withheld;
 use super::connection::{COPIED, Connection};
 use super::filter::{Filter, FilterError};
 use super::protocol::{is_empty_stream, source_length};
@@ -166,7 +168,7 @@ pub struct Transfer {
     /// Trailer lines that ended the body, as they went on.
     pub trailers: Vec<u8>,
     /// Names of headers that do not go on as trailers.
-    withheld: Option<Box<[Box<str>]>>,
+    withheld: Option<Box<Withheld>>,
     limit: u64,
     limits: Limits,
     splice: Splice,
@@ -202,8 +204,9 @@ impl Transfer {
     }
 
     /// Lets no trailer with one of these names go on, before any of the body was moved.
-    pub fn withhold(&mut self, names: impl Iterator<Item = Box<str>>) {
-        self.withheld = Some(names.collect());
+    pub fn withhold<'n>(&mut self, direction: Direction, names: impl Iterator<Item = &'n [u8]>) {
+        let names: Box<[_]> = names.map(Box::from).collect();
+        self.withheld = (!names.is_empty()).then(|| Box::new(Withheld { direction, names }));
     }
 
     /// For the body of a response, which is sent with this `framing`. More than `limit` payload bytes are an error.

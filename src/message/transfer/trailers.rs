@@ -6,20 +6,34 @@ use crate::coding::is_digest;
 use crate::head::{Field, FieldName};
 use crate::http1::{BodyError, Limits, chunked};
 
+/// Names of headers that do not go on as trailers.
+#[derive(Debug)]
+pub(super) struct Withheld {
+    /// What the body is part of: the rule by which names are compared depends on it.
+    pub(super) direction: Direction,
+    pub(super) names: Box<[Box<[u8]>]>,
+}
+
+impl Withheld {
+    fn contains(&self, name: &[u8]) -> bool {
+        let mut names = self.names.iter();
+        names.any(|withheld| is_same_name(self.direction, withheld, name))
+    }
+}
+
 /// The trailer lines that may be forwarded, checked and written anew: never what frames, routes or identifies a message
-/// (RFC 9110 §6.5.1), and none of the `withheld` names.
+/// (RFC 9110 §6.5.1), and none that is `withheld`.
 pub(super) fn forwarded(
     lines: &[u8],
     limits: &Limits,
-    withheld: Option<&[Box<str>]>,
+    withheld: Option<&Withheld>,
 ) -> Result<Vec<u8>, BodyError> {
     let mut out = Vec::new();
     let mut fields: Vec<Field> = Vec::new();
     chunked::trailer_fields(lines, &mut fields, limits)?;
     for field in fields.iter().filter(|field| field.id == FieldName::Other) {
         let name = field.name.of(lines);
-        let mut withheld = withheld.unwrap_or_default().iter();
-        if withheld.any(|withheld| is_same_name(Direction::Request, withheld.as_bytes(), name)) {
+        if withheld.is_some_and(|withheld| withheld.contains(name)) {
             continue;
         }
         out.extend_from_slice(name);

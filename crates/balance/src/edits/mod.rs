@@ -169,6 +169,11 @@ impl HeaderEdits {
         self.removed.contains(name)
     }
 
+    /// The names of the headers that are left out, in lower case.
+    pub fn removed(&self) -> impl Iterator<Item = &[u8]> {
+        self.removed.names.iter().map(|name| &**name)
+    }
+
     /// Number of headers that are written at most.
     pub fn len(&self) -> usize {
         self.written.len()
