@@ -8,6 +8,7 @@ use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
 use crate::notes::Notes;
+use crate::query;
 use crate::request::Request;
 use crate::rng::mix;
 
@@ -166,7 +167,7 @@ impl Key {
             Self::Host => hasher.host(request.host()),
             Self::Header(name) => hasher.bytes(only(request.header(name.as_bytes()))?),
             Self::Cookie(name) => hasher.bytes(only(request.cookie(name.as_bytes()))?),
-            Self::Query(name) => hasher.bytes(only(request.query(name.as_bytes()))?),
+            Self::Query(name) => hasher.encoded(request.query(name.as_bytes())),
             Self::User => hasher.bytes(notes.user.as_deref()?.as_bytes()),
             Self::Jwt(name) => hasher.bytes(notes.claim(name)?),
         }
@@ -222,6 +223,18 @@ impl KeyHasher {
     )]
     fn bytes(&self, bytes: &[u8]) -> Option<u64> {
         Some(self.hash(bytes))
+    }
+
+    /// The hash of the value that these encoded ones mean, if all mean the same.
+    fn encoded<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<u64> {
+        let first = values.next()?;
+        let Some(decoded) = query::decode(first) else {
+            return values
+                .all(|value| query::equals(value, first))
+                .then(|| self.hash(first));
+        };
+        let all = values.all(|value| query::equals(value, &decoded));
+        all.then(|| self.hash(&decoded))
     }
 
     fn ip(&self, ip: IpAddr, ipv6_prefix: u8) -> Option<u64> {
@@ -362,6 +375,26 @@ mod tests {
         assert_eq!(of(&long), of(&long.to_uppercase()));
         assert_ne!(of(&long), of(&format!("{}b", &long[1..])));
         assert_ne!(of(&long), of(&long[1..]));
+    }
+
+    /// Else a client would have a limit of its own for each way to write one value.
+    #[test]
+    fn a_parameter_counts_by_what_its_name_and_value_mean() {
+        let of = |query: &str| hash("query.user", &format!("GET /?{query} HTTP/1.1\r\nHost: a"));
+        let plain = of("user=a+b");
+        assert!(plain.is_some());
+        for query in [
+            "%75ser=a+b",
+            "user=a%20b",
+            "us%65r=%61+b",
+            "user=a+b&%75ser=%61%20b",
+        ] {
+            assert_eq!(of(query), plain, "{query}");
+        }
+        assert_ne!(of("user=a%2Bb"), plain);
+        assert_eq!(of("user=a+b&%75ser=b"), None);
+        assert_eq!(of("user=%25"), of("user=%"));
+        assert_eq!(of("%2575ser=a"), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use evenkeel_wire::head::RequestHead;
 use evenkeel_wire::instant::Instant;
 
+use crate::query;
+
 /// A request on its way, before a backend is chosen.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -50,13 +52,11 @@ impl<'a> Request<'a> {
         self.head.text(self.head.path)
     }
 
-    /// The values of every query parameter with this name, not decoded. A parameter without `=` has an empty value.
+    /// The values, not decoded, of every query parameter with this name, however the name is encoded: backends decode it too. A
+    /// parameter without `=` has an empty value.
     pub fn query(&self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let query = self.head.query.map_or(&[][..], |query| self.head.text(query));
-        query.split(|byte| *byte == b'&').filter_map(move |pair| {
-            let (key, value) = split_once(pair, b'=').unwrap_or((pair, b""));
-            (key == name && !pair.is_empty()).then_some(value)
-        })
+        query::values(query, name)
     }
 
     /// The values of every cookie with this name (RFC 6265 §4.2), without enclosing quotation marks.
@@ -120,12 +120,13 @@ pub(crate) mod tests {
     #[test]
     fn finds_headers_cookies_and_query_parameters() {
         let head = head(
-            "GET /a/../b?x=1&y&x=%32&=3&xx=4 HTTP/1.1\r\nHost: a.test:81\r\nX-One: 1\r\nx-one: 2\r\n\
+            "GET /a/../b?x=1&y&x=%32&=3&xx=4&%78=5&a%20b=6&a+b=7 HTTP/1.1\r\nHost: a.test:81\r\nX-One: 1\r\nx-one: 2\r\n\
              Cookie: a=1; b=\"2\";c\r\nCookie: a=3=4\r\n\r\n",
         );
         let request = request(&head);
         assert_eq!(texts(request.header(b"X-ONE")), ["1", "2"]);
-        assert_eq!(texts(request.query(b"x")), ["1", "%32"]);
+        assert_eq!(texts(request.query(b"x")), ["1", "%32", "5"]);
+        assert_eq!(texts(request.query(b"a b")), ["6", "7"]);
         assert_eq!(texts(request.query(b"y")), [""]);
         assert_eq!(texts(request.query(b"z")), Vec::<&str>::new());
         assert_eq!(texts(request.cookie(b"a")), ["1", "3=4"]);

@@ -183,11 +183,7 @@ impl ValueCondition {
     }
 
     fn differs_in_query(&self, request: &Request<'_>) -> Option<IsThere> {
-        let query = request
-            .head
-            .query
-            .map_or(&[][..], |query| request.head.text(query));
-        let values = query::values(query, self.name.as_bytes());
+        let values = request.query(self.name.as_bytes());
         self.differs_by(values, query::equals, |value, pattern| {
             match query::decode(value) {
                 Some(decoded) => pattern.is_match(&decoded),

@@ -69,7 +69,7 @@ impl<'a> Source<'a> {
     }
 }
 
-const REQUEST: &str = "GET /users/7?version=%32&b HTTP/1.1\r\nHost: a.test:81\r\nX-Tag: 1\r\nx-tag: 2\r\n\
+const REQUEST: &str = "GET /users/7?version=%32&b&n%61me=n HTTP/1.1\r\nHost: a.test:81\r\nX-Tag: 1\r\nx-tag: 2\r\n\
                        Cookie: beta=1; c=\"2\"\r\nCookie: d=3\r\n\r\n";
 
 fn rendered(text: &str) -> String {
@@ -104,6 +104,7 @@ fn renders_every_variable() {
         ("${header.absent}", ""),
         ("${query.version}", "%32"),
         ("${query.b}", ""),
+        ("${query.name}", "n"),
         ("${cookie.c}", "2"),
         ("${jwt.sub}", "s1"),
         ("${jwt.absent}", ""),

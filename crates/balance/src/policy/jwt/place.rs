@@ -1,7 +1,6 @@
 //! Where the token of a request is.
 
 use crate::policy::identity::{self, Single};
-use crate::query;
 use crate::request::Request;
 
 /// A place in a request.
@@ -42,13 +41,7 @@ impl Place {
             Self::Bearer => identity::authorization(request, "Bearer"),
             Self::Header(name) => Single::of(identity::header_or_alias(request, name.as_bytes())),
             Self::Cookie(name) => Single::of(request.cookie(name.as_bytes())),
-            Self::Query(name) => {
-                let query = request
-                    .head
-                    .query
-                    .map_or(&[][..], |query| request.head.text(query));
-                Single::of(query::values(query, name.as_bytes()))
-            }
+            Self::Query(name) => Single::of(request.query(name.as_bytes())),
         }
     }
 }
