@@ -1,6 +1,14 @@
 //! Blocks of addresses (CIDR), as the addresses of clients are compared with them.
 
+use std::net::IpAddr;
+
 use ipnet::{IpNet, Ipv4Net};
+
+/// Reads a block, or an address as the block of it alone; bits behind the prefix are kept.
+pub fn parse(text: &str) -> Option<IpNet> {
+    let block = text.parse().ok();
+    block.or_else(|| text.parse::<IpAddr>().map(IpNet::from).ok())
+}
 
 /// The block without bits behind its prefix, and with IPv4 addresses inside IPv6 (RFC 4291 §2.5.5.2) as IPv4, as clients have them.
 pub fn canonical(block: IpNet) -> IpNet {
@@ -26,10 +34,16 @@ mod tests {
             ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
             ("::ffff:0:0/96", "0.0.0.0/0"),
             ("::/0", "::/0"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::1", "::1/128"),
             ("::ffff:0:0/95", "::fffe:0:0/95"),
         ] {
-            let block = canonical(written.parse().unwrap());
+            let block = canonical(parse(written).unwrap());
             assert_eq!(block, meant.parse().unwrap(), "{written}");
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0", "a/8"] {
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 }

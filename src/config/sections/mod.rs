@@ -7,6 +7,7 @@ mod access_log;
 mod address;
 mod admin;
 mod backend;
+mod block;
 mod built;
 mod certificate_time;
 mod duration;

@@ -1,13 +1,13 @@
 //! The keys of a route that say which requests it is for.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use evenkeel_balance::suggest::listed;
 
+use evenkeel_balance::suggest::listed;
 use evenkeel_wire::http1::{is_token, normalise_path};
 use ipnet::IpNet;
 
 use super::address::{self, LISTEN_ADDRESS};
+use super::block;
 use super::route_host::{self, HOST_NAME};
 use crate::config::print::{Item, map, quoted, text, word};
 use crate::config::reader::{Reader, Written, written};
@@ -143,7 +143,7 @@ pub(super) fn read(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Opt
     let headers = values(reader, "headers");
     let query = values(reader, "query");
     let cookies = values(reader, "cookies");
-    let client_ip = items(reader, "client_ip", |written| block(reader, written));
+    let client_ip = items(reader, "client_ip", |written| client_ip(reader, written));
     let listeners = items(reader, "listener", |written| listener(reader, written, listeners));
     // All keys are read by now, so all errors are reported. Without a key that was invalid, the route would equal others.
     Some(Matcher {
@@ -481,21 +481,12 @@ fn check_name(reader: &Reader<'_>, key: &str, entry: &Entry) {
         .report(Diagnostic::error(entry.key_span, message).note(note));
 }
 
-fn block(reader: &Reader<'_>, written: Written<'_>) -> Option<IpNet> {
-    let text = written.text;
-    let one = text.parse().map(|address: IpAddr| IpNet::from(address));
-    let Some(block) = one.ok().or_else(|| text.parse().ok()) else {
-        reader.refuse("client_ip", written, several(text));
-        return None;
-    };
-    if block != block.trunc() {
-        let meant = (!written.is_expanded).then(|| format!("did you mean `{}`?", block.trunc()));
-        let message = "this CIDR block has bits set after its prefix; they are ignored";
-        reader
-            .cx
-            .report(Diagnostic::warning(written.span, message).note_if(meant));
+fn client_ip(reader: &Reader<'_>, written: Written<'_>) -> Option<IpNet> {
+    let block = block::read(reader.cx, written);
+    if block.is_none() {
+        reader.refuse("client_ip", written, several(written.text));
     }
-    Some(block.trunc())
+    block
 }
 
 /// The index of a listener.

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
+use super::block;
 use crate::config::context::Context;
 use crate::config::print::{Item, text, word};
 use crate::config::reader::{Reader, refuse_shape, written};
@@ -31,7 +32,7 @@ pub(super) fn read(root: &Reader<'_>) -> TrustedProxies {
     TrustedProxies {
         blocks: blocks
             .into_iter()
-            .filter_map(|item| block(root.cx, item))
+            .filter_map(|item| read_block(root.cx, item))
             .collect(),
         unix: !files.is_empty(),
     }
@@ -43,16 +44,13 @@ pub(super) fn show(trusted: &TrustedProxies) -> Item {
     Item::Line(blocks.chain(trusted.unix.then(|| word("unix"))).collect())
 }
 
-fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
+fn read_block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
     let Some(written) = written(item) else {
         refuse_shape(cx, item, ACCEPTED);
         return None;
     };
-    let one = written
-        .text
-        .parse()
-        .map(|address: std::net::IpAddr| IpNet::from(address));
-    let Some(block) = one.ok().or_else(|| written.text.parse().ok()) else {
+    let block = block::read(cx, written);
+    if block.is_none() {
         let message = format!("{} is not an IP address or CIDR block", cx.quote(item.span));
         let hint = block_hint(written.text).filter(|_| !written.is_expanded);
         cx.report(
@@ -60,19 +58,8 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
                 .note_if(hint)
                 .note(format!("accepted: {ACCEPTED}")),
         );
-        return None;
-    };
-    if block != block.trunc() {
-        let meant = (!written.is_expanded).then(|| format!("did you mean `{}`?", block.trunc()));
-        cx.report(
-            Diagnostic::warning(
-                item.span,
-                "this CIDR block has bits set after its prefix; they are ignored",
-            )
-            .note_if(meant),
-        );
     }
-    Some(block.trunc())
+    block
 }
 
 /// A suggestion for a text that is not an address or CIDR block.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::{BuildError, Context, Decision, Notes, Policy, Refusal};
-use crate::block::canonical;
+use crate::block::{canonical, parse};
 use crate::request::Request;
 use crate::schema::{Form, Key, Kind, Params, Value};
 
@@ -62,12 +62,6 @@ fn blocks(params: &Params, key: &str) -> Vec<IpNet> {
             _ => None,
         })
         .collect()
-}
-
-fn parse(text: &str) -> Option<IpNet> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().map(IpNet::from).ok())
 }
 
 impl Policy for Ip {
