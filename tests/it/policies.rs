@@ -21,6 +21,7 @@ fn the_server_of_forward_auth_may_have_a_name() {
     let backend = Backend::saying("backend");
     let auth = Backend::start(|request| match request.field("cookie") {
         Some("s=1") => Response::raw("HTTP/1.1 200 OK\r\nX-User: alice\r\nContent-Length: 0\r\n\r\n"),
+        Some("s=2") => Response::raw("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"),
         _ => Response::status(401, "who are you?"),
     });
     let url = format!("http://localhost:{}/check", auth.address().port());
@@ -33,8 +34,11 @@ fn the_server_of_forward_auth_may_have_a_name() {
     );
     let refused = proxy.get("/");
     assert_eq!((refused.status(), refused.text().as_str()), (401, "who are you?"));
-    let get = "GET / HTTP/1.1\r\nHost: a.test\r\nCookie: s=1\r\n\r\n";
-    assert_eq!(proxy.client().send(get).read().text(), "backend");
+    let get = |cookie| format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n");
+    let denied = proxy.client().send(get("s=2")).read();
+    assert_eq!((denied.status(), denied.text().as_str()), (403, "no"));
+    assert_eq!(denied.field("content-type"), None, "it has none at the server");
+    assert_eq!(proxy.client().send(get("s=1")).read().text(), "backend");
     assert_eq!(backend.wait_for_request(|_| true).field("x-user"), Some("alice"));
     assert_eq!(auth.connections(), 1);
 }
@@ -62,10 +66,6 @@ fn an_identity_header_cannot_come_as_a_trailer() {
     assert_eq!(body, "1\r\na\r\n0\r\nX-Users: 2\r\nX-Sum: 7\r\n\r\n");
 }
 
-#[test]
-fn a_copy_goes_to_a_mirror_that_speaks_http2() {
-    let (backend, shadow) = (Backend::saying("original"), Http2Backend::start());
-    let proxy = before(
 /// Sends a body and these trailers; gives the trailers of the response.
 fn post_by_http2(proxy: &Proxy, path: &str, trailers: &[(&'static str, &str)]) -> Vec<String> {
     let client = Http2::connect(proxy.address());
@@ -150,6 +150,10 @@ fn headers_that_a_route_sets_or_removes_cannot_come_as_trailers() {
     );
 }
 
+#[test]
+fn a_copy_goes_to_a_mirror_that_speaks_http2() {
+    let (backend, shadow) = (Backend::saying("original"), Http2Backend::start());
+    let proxy = before(
         &[("api", backend.url()), ("shadow", shadow.url())],
         "routes: [{ pool: api, mirror: { pool: shadow } }]\n",
     );

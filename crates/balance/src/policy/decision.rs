@@ -24,7 +24,7 @@ pub struct Refusal {
     pub code: &'static str,
     /// Headers beside those that every local response has.
     pub headers: Vec<(Cow<'static, str>, Box<[u8]>)>,
-    /// The body with its media type; `None` for the body that the client's `Accept` and the status call for.
+    /// The body with its media type, which is empty when it is not known; `None` for the body that the client's `Accept` and the status call for.
     pub body: Option<(Box<str>, Box<[u8]>)>,
     /// What exactly was wrong, for the access log.
     pub detail: Option<String>,

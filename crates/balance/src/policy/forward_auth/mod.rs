@@ -277,9 +277,8 @@ fn refusal(response: Fetched) -> Box<Refusal> {
         }
         refusal.headers.push((name.into_string().into(), value));
     }
-    // A body without a type may be of any (RFC 9110 §8.3).
-    let media_type = media_type.unwrap_or_else(|| "application/octet-stream".to_owned());
-    refusal.body = Some((media_type.into(), response.body));
+    // A body without a type stays without one (RFC 9110 §8.3).
+    refusal.body = Some((media_type.unwrap_or_default().into(), response.body));
     refusal
 }
 

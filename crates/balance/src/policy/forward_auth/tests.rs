@@ -197,6 +197,16 @@ fn other_responses_go_to_the_client_as_they_are() {
 }
 
 #[test]
+fn no_type_of_a_body_is_made_up() {
+    let policy = policy(&[]);
+    for headers in [&[][..], &[("Content-Type", "")]] {
+        let refusal = after(&*policy, "", fetched(403, headers, "no")).0.unwrap_err();
+        assert_eq!(refusal.body, Some(("".into(), b"no"[..].into())));
+        assert!(refusal.headers.is_empty());
+    }
+}
+
+#[test]
 fn without_a_valid_response_the_request_is_refused() {
     let policy = policy(&[("response_headers", texts(&["X-User"]))]);
     for response in [
