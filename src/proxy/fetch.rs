@@ -17,7 +17,8 @@ use crate::pool::Pool;
 /// Maximum size of the body of a response. It goes to the client as a whole, and is a page at most.
 const BODY_BOUND: usize = 64 << 10;
 
-/// Sends the request to the only backend of `server`, and hands it back with its response.
+/// Sends the request to the only backend of `server`, and hands it back with its response. One that comes back to this process is
+/// refused as a loop.
 ///
 /// # Errors
 /// The client has left meanwhile.
@@ -29,7 +30,8 @@ pub(super) async fn perform(
     let worker = Rc::clone(&exchange.request.client.worker);
     let limits = exchange.request.snapshot.limits.message;
     let response = {
-        let asking = clock::timeout(fetch.timeout, ask(&worker, &limits, server, &fetch));
+        let via = OwnHeader::via(exchange.request.head).collect();
+        let asking = clock::timeout(fetch.timeout, ask(&worker, &limits, server, &fetch, via));
         let mut asking = std::pin::pin!(asking);
         let done = std::future::poll_fn(|context| {
             if let Poll::Ready(done) = asking.as_mut().poll(context) {
@@ -52,6 +54,7 @@ async fn ask(
     limits: &Limits,
     server: Option<&Arc<Pool>>,
     fetch: &Fetch,
+    via: Vec<OwnHeader>,
 ) -> Result<Fetched, String> {
     let unknown = || "no server for this URL".to_owned();
     let pool = server.ok_or_else(unknown)?;
@@ -65,9 +68,9 @@ async fn ask(
         introduction: None,
     };
     let authority = member.backend.address.authority();
-    let response = route
-        .send(&request(fetch, &authority), Body::Keep(BODY_BOUND))
-        .await;
+    let mut request = request(fetch, &authority);
+    request.headers.extend(via);
+    let response = route.send(&request, Body::Keep(BODY_BOUND)).await;
     let response = response.map_err(|error| error.why)?;
     Ok(Fetched {
         status: response.status,

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use super::connect::{self, Connector, Need};
 use super::response_head::{self, INTERIM_BOUND};
-use super::{Failure, Worker, reuse};
-use crate::head::{BodyLength, Method};
+use super::{Failure, Worker, reuse, via};
+use crate::head::{BodyLength, Method, RequestHead};
 use crate::message::{Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError};
 use crate::net::{ProxyHeader, ProxyVersion};
 use crate::pool::{BackendConnection, Member, Pool};
@@ -78,6 +78,18 @@ pub(super) struct NoResponse {
 struct Head<'r> {
     request: &'r OwnRequest,
     is_secure: bool,
+}
+
+impl OwnHeader {
+    /// Those by which a request that is made for the one with this head is recognised where it comes back.
+    pub(super) fn via(head: &RequestHead) -> impl Iterator<Item = Self> {
+        let elements = via::of_instances(head).chain([via::element(head.version)]);
+        elements.map(|element| Self {
+            name: b"Via"[..].into(),
+            value: element.into(),
+            is_secret: false,
+        })
+    }
 }
 
 impl OwnRequest {

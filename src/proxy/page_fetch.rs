@@ -24,6 +24,10 @@ pub(super) struct Loaded {
 
 /// Fetches the page at `path` from the pool with this name, within its `first_byte`. `None` if there is none.
 pub(super) async fn fetch(exchange: &mut Exchange<'_>, pool: &str, path: &[u8]) -> Option<Loaded> {
+    // It would come back, be refused as this one is, and ask for its page in turn.
+    if via::is_loop(exchange.request.head) {
+        return None;
+    }
     let worker = Rc::clone(&exchange.request.client.worker);
     let local = worker.local();
     let mut pools = local.snapshot.pools.iter();
@@ -68,8 +72,6 @@ pub(super) async fn fetch(exchange: &mut Exchange<'_>, pool: &str, path: &[u8]) 
 fn request(exchange: &Exchange<'_>, authority: &str, path: &[u8]) -> OwnRequest {
     let head = exchange.request.head;
     let id = exchange.request.identity.request_id(head);
-    let instances = via::of_instances(head).map(<[u8]>::to_vec);
-    let via = instances.chain([via::element(head.version).to_vec()]);
     let header = |name: &str, value: &[u8]| OwnHeader {
         name: name.as_bytes().into(),
         value: value.into(),
@@ -80,7 +82,7 @@ fn request(exchange: &Exchange<'_>, authority: &str, path: &[u8]) -> OwnRequest 
         header("Accept-Encoding", b"identity"),
         header("X-Request-Id", id),
     ];
-    headers.extend(via.map(|element| header("Via", &element)));
+    headers.extend(OwnHeader::via(head));
     OwnRequest {
         method: b"GET"[..].into(),
         authority: match head.text(head.authority) {

@@ -46,6 +46,43 @@ fn a_request_that_comes_back_gets_one_response() {
     }
 }
 
+/// Changes the config of a balancer whose only backend is its own listener.
+fn with_policy(proxy: &Proxy, policy: &str) {
+    let config = format!("{CONFIG}\nroute_defaults: {{ policies: [{{ {policy} }}] }}");
+    let config = Proxy::before(&[])
+        .backend(&format!("http://{}", proxy.address()))
+        .config(&config);
+    let mark = proxy.mark();
+    proxy.write_config(&config.text());
+    proxy.signal(rustix::process::Signal::HUP);
+    proxy.wait_for_message(mark, "reloaded");
+}
+
+/// A page of a failed page would be asked for without end.
+#[test]
+fn a_page_of_the_process_itself_is_asked_for_once() {
+    let proxy = before_itself("http");
+    with_policy(
+        &proxy,
+        "error_pages: { intercept: true, 400-599: { pool: default, path: /page.html } }",
+    );
+    let get = "GET /x HTTP/1.1\r\nHost: test\r\nAccept: text/html\r\n\r\n";
+    assert_eq!(proxy.client().send(get).read().status(), 508);
+    proxy.wait_for_count(2, |line| line["path"] == "/x");
+    assert_eq!(proxy.count_so_far(|line| line["path"] == "/page.html"), 1);
+}
+
+/// Each request would ask another one without end.
+#[test]
+fn a_policy_that_asks_its_own_process_gets_one_response() {
+    let proxy = before_itself("http");
+    let url = format!("http://{}/check", proxy.address());
+    with_policy(&proxy, &format!("forward_auth: {{ url: '{url}', timeout: 30s }}"));
+    assert_eq!(proxy.get("/x").status(), 508);
+    proxy.wait_for_count(1, |line| line["error"] == "loop_detected");
+    assert_eq!(proxy.count_so_far(|line| line["path"] == "/check"), 1);
+}
+
 #[test]
 fn a_request_that_loops_over_two_balancers_gets_one_response() {
     let first = before_itself("http");
