@@ -157,12 +157,18 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
         exchange.changes = plan.map(|plan| Changes::new(plan, index, None));
         return Err(reason);
     }
+    let mut has_waited = false;
     if let Some(plan) = plan
         && let Some(waiting) = plan::begin(exchange, plan, index)?
     {
         Box::pin(plan::resume(exchange, plan, waiting)).await?;
+        has_waited = true;
     }
-    let to = target::choose(exchange, route, seen)?;
+    let mut to = target::choose(exchange, route, seen)?;
+    if has_waited {
+        // The eligible backends may be others by now.
+        to = to.current(&exchange.request.worker().local());
+    }
     if let Some(plan) = plan {
         mirror::begin(exchange, plan, local);
     }

@@ -92,7 +92,7 @@ impl<'a> PoolMatch<'a> {
         })
     }
 
-    /// The same pool in the active snapshot, for a further attempt. A pool that a reload has removed stays as it was: its requests
+    /// The same pool in the active snapshot, for a further attempt or after a wait. A pool that a reload has removed stays as it was: its requests
     /// end where they began.
     #[cold]
     pub(super) fn current(&self, active: &Rc<SnapshotHandle>) -> Self {

@@ -106,6 +106,34 @@ fn a_drained_backend_finishes_its_requests_and_gets_no_new_ones() {
     assert_eq!(ask(&proxy, 4), "one one two two");
 }
 
+/// It began when both could get it.
+#[test]
+fn a_request_that_waits_for_a_policy_does_not_go_to_a_backend_that_is_drained_meanwhile() {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let auth = Backend::start(move |_| Response::ok("").after(&its));
+    let backends = two();
+    let policy = format!(
+        "route_defaults: {{ policies: [{{ forward_auth: {{ url: '{}/', timeout: 30s }} }}] }}",
+        auth.url()
+    );
+    let config = format!("{}\n{policy}", config(&backends, "", ""));
+    let proxy = Proxy::before(&[]).config(&config).start();
+    let mut clients: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    auth.wait_for_requests(4);
+    assert_eq!(
+        admin(&proxy, &format!("POST {}", path("one", "drain")), "").0,
+        200
+    );
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.read().text(), "two");
+    }
+}
+
 #[test]
 fn a_weight_is_set_at_once() {
     let backends = two();
