@@ -223,7 +223,7 @@ fn files_of_a_policy_that_no_route_has_are_not_read() {
     let file = File::new("used-files", &used);
     let (_, _, err) = file.run("check");
     for place in [
-        ":3:44: error: cannot read /nonexistent/ca: ",
+        ":3:43: error: cannot read /nonexistent/ca: ",
         ":5:34: error: policy `a`: /nonexistent/a cannot be used: ",
         ":6:28: error: policy `b`: /nonexistent/b.html cannot be used: ",
         ":7:66: error: policy `c`: ",

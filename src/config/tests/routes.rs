@@ -175,6 +175,54 @@ fn environment_variables_of_header_values_are_expanded_and_those_of_requests_sta
     assert_eq!(print(&good(&text)), text);
 }
 
+/// Nor is a long one quoted whole.
+#[test]
+fn a_pattern_that_costs_too_much_is_an_error_in_every_key() {
+    let (long, deep) = ("a".repeat(1 << 20), "(".repeat(1 << 20));
+    for pattern in [long.as_str(), &deep, "((a{100}){100}){100}"] {
+        for keys in [
+            format!("path_regex: '{pattern}'"),
+            format!("headers: {{ X-A: {{ regex: '{pattern}' }} }}"),
+            format!("query: {{ a: {{ regex: '{pattern}' }} }}"),
+            format!("cookies: {{ a: {{ regex: '{pattern}' }} }}"),
+            format!("rewrite: {{ path_regex: {{ match: '{pattern}', replace: / }} }}"),
+        ] {
+            let report = bad(&with(&format!("routes: [{{ pool: default, {keys} }}]\n"))).to_string();
+            assert!(report.len() < 4_000, "{} {}", &keys[..20], report.len());
+        }
+    }
+}
+
+#[test]
+fn of_many_names_a_message_about_an_unknown_one_lists_few() {
+    let pools = (0..30).map(|number| format!("  pool{number}: {{ backends: [http://a:1] }}\n"));
+    let policies = (0..30).map(|number| format!("  policy{number}: {{ body_limit: 1MiB }}\n"));
+    let text = format!(
+        "listen: :8080\npools:\n{}policies:\n{}routes: [{{ pool: xyz, policies: [uvw] }}]\n",
+        pools.collect::<String>(),
+        policies.collect::<String>()
+    );
+    let report = bad(&text).to_string();
+    for part in [", pool9 and 20 more\n", ", policy9 and 20 more\n"] {
+        assert!(report.contains(part), "{report}");
+    }
+}
+
+#[test]
+fn blocks_of_ipv4_addresses_inside_ipv6_are_those_of_ipv4() {
+    let blocks = "['::ffff:10.0.0.0/104', '::ffff:192.0.2.7', 2001:db8::/32]";
+    let config = good(&with(&format!(
+        "trusted_proxies: {blocks}\nroutes: [{{ pool: default, client_ip: {blocks} }}]\n"
+    )));
+    let expected: [ipnet::IpNet; 3] =
+        ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"].map(|block| block.parse().unwrap());
+    assert_eq!(config.trusted_proxies.blocks, expected);
+    assert_eq!(config.routes[0].matcher.conditions.client_ip, expected);
+    let client = |ip: [u8; 4]| crate::net::ClientAddress::Ip((ip, 1).into());
+    assert!(config.trusted_proxies.contains(client([10, 1, 2, 3])));
+    assert!(!config.trusted_proxies.contains(client([11, 1, 2, 3])));
+}
+
 #[test]
 fn the_path_of_a_route_is_exact_a_prefix_or_a_pattern() {
     let config = good(&with(

@@ -10,6 +10,7 @@ use evenkeel_balance::policy::{Context, Decision, Notes, Policy, by_name};
 use evenkeel_balance::request::Request;
 use evenkeel_balance::schema::{Params, Value};
 use evenkeel_wire::head::RequestHead;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 use crate::tasks::Tasks;
@@ -45,6 +46,10 @@ impl Server {
 
     pub(in crate::server) fn url(&self) -> String {
         url(&self.socket)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 }
 
@@ -192,6 +197,26 @@ fn a_store_that_goes_away_and_comes_back() {
         assert_eq!(allow.request(1), 200);
         let server = Server::start("away").await.unwrap();
         assert_eq!(server.socket, socket);
+        deny.wait_for(200, 1).await;
+    });
+}
+
+#[test]
+fn a_store_that_comes_later_and_then_hangs() {
+    runtime().block_on(async {
+        let socket = std::env::temp_dir().join(format!("evenkeel-{}-later.sock", std::process::id()));
+        let deny = Instance::start(&url(&socket), "1000000/s", "deny");
+        let allow = Instance::start(&url(&socket), "1000000/s", "allow");
+        assert_eq!((deny.request(1), allow.request(1)), (503, 200));
+        let Some(server) = Server::start("later").await else {
+            return;
+        };
+        assert_eq!(server.socket, socket);
+        deny.wait_for(200, 1).await;
+        server.signal(Signal::STOP);
+        deny.wait_for(503, 1).await;
+        assert_eq!(allow.request(1), 200);
+        server.signal(Signal::CONT);
         deny.wait_for(200, 1).await;
     });
 }
