@@ -127,16 +127,18 @@ impl Encrypted {
     }
 
     /// As [`Stream::poll_read`]. End of stream without `close_notify` is an error: the data may have been truncated. Goes on with
-    /// [`Self::shutdown_write`] too, because often nobody writes after that.
+    /// [`Self::shutdown_write`] too, because often nobody writes after that. If the end cannot be sent, because the other side has closed,
+    /// what that side has sent is returned all the same.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         space: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.is_ending
-            && let Poll::Ready(Err(error)) = self.poll_flush(context)
+            && let Poll::Ready(Err(_)) = self.poll_flush(context)
         {
-            return Poll::Ready(Err(error));
+            // It can never be sent. The read reports what became of the connection.
+            self.is_ending = false;
         }
         loop {
             match self.session.reader().read(space) {
@@ -289,7 +291,7 @@ mod tests {
     use std::time::Duration;
 
     use rustix::net::SendFlags;
-    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
     use super::*;
 
@@ -300,19 +302,66 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
+        let session = client(RootCertStore::empty());
+        let waiting = fill(&ours);
+        let stream = Encrypted::new(Stream::from(OwnedFd::from(ours)), session);
+        (stream, theirs, waiting)
+    }
+
+    /// Sends until the socket takes nothing more; returns how many bytes it took.
+    fn fill(socket: &UnixStream) -> usize {
+        let mut waiting = 0;
+        while let Ok(count) = rustix::net::send(socket, &[0; 1 << 10], SendFlags::NOSIGNAL) {
+            waiting += count;
+        }
+        waiting
+    }
+
+    fn client(roots: RootCertStore) -> Connection {
         let config =
             ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into());
         let config = config.with_safe_default_protocol_versions().unwrap();
-        let config = config
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
         let session = ClientConnection::new(Arc::new(config), "a.test".try_into().unwrap()).unwrap();
-        let mut waiting = 0;
-        while let Ok(count) = rustix::net::send(&ours, &[0; 1 << 10], SendFlags::NOSIGNAL) {
-            waiting += count;
+        session.into()
+    }
+
+    /// A client and a server that trust each other.
+    fn sessions() -> [Connection; 2] {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config =
+            ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into());
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = config
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let server = ServerConnection::new(Arc::new(config)).unwrap();
+        [client(roots), server.into()]
+    }
+
+    /// Both ends of a connection after its handshake, and the socket of the first, which is a client or a server.
+    async fn connected(is_client: bool) -> (Encrypted, Encrypted, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).unwrap();
         }
-        let stream = Encrypted::new(Stream::from(OwnedFd::from(ours)), session);
-        (stream, theirs, waiting)
+        let own = ours.try_clone().unwrap();
+        let mut sessions = sessions();
+        if !is_client {
+            sessions.reverse();
+        }
+        let [session, other] = sessions;
+        let [ours, theirs] = [ours, theirs].map(|socket| Stream::from(OwnedFd::from(socket)));
+        let (stream, other) = tokio::join!(
+            Encrypted::handshake(ours, session),
+            Encrypted::handshake(theirs, other)
+        );
+        (stream.unwrap(), other.unwrap(), own)
     }
 
     /// Reads to the end while `poll` is called.
@@ -352,6 +401,42 @@ mod tests {
             let received = received.await;
             // RFC 8446 §6: an alert, `close_notify`, is the last record.
             assert!(received.len() > waiting && received.ends_with(&[21, 3, 3, 0, 2, 1, 0]));
+            assert!(!stream.is_ending());
+        }
+    }
+
+    /// The other side sends its last bytes, and closes without reading what fills the socket.
+    #[tokio::test]
+    async fn what_the_other_side_sent_last_is_read_although_the_own_end_cannot_be_sent() {
+        for is_client in [true, false] {
+            let (mut stream, mut other, full) = connected(is_client).await;
+            fill(&full);
+            stream.shutdown_write();
+            assert!(stream.is_ending());
+
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(matches!(
+                other.poll_write(&mut context, &[IoSlice::new(b"last words")]),
+                Poll::Ready(Ok(10))
+            ));
+            other.shutdown_write();
+            assert!(!other.is_ending());
+            drop(other);
+
+            let mut received = Vec::new();
+            let reading = std::future::poll_fn(|context| {
+                let mut space = [0; 4];
+                loop {
+                    match ready!(stream.poll_read(context, &mut space)) {
+                        Ok(0) => return Poll::Ready(Ok(())),
+                        Ok(count) => received.extend_from_slice(&space[..count]),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+            });
+            let end = tokio::time::timeout(DEADLINE, reading).await;
+            end.expect("the end comes").expect("it was announced");
+            assert_eq!(received, b"last words");
             assert!(!stream.is_ending());
         }
     }
