@@ -33,6 +33,8 @@ pub(super) struct Attempts<'a> {
 
 /// A final response, whose head has arrived.
 pub(super) struct BackendResponse<'a> {
+    /// The pool as it was when the backend was picked: a reload since then does not change what becomes of its response.
+    pub(super) to: PoolMatch<'a>,
     pub(super) member: &'a Member,
     pub(super) connection: Box<BackendConnection>,
     /// Whether the backend had not got the whole request when another one was tried: it can get no more of it.
@@ -54,11 +56,6 @@ impl<'a> Attempts<'a> {
             resent: 0,
             wait: None,
         }
-    }
-
-    /// The pool and its backends, as they were when the backend of the last attempt was picked.
-    pub(super) fn to(&self) -> PoolMatch<'a> {
-        self.to
     }
 
     /// Waits for the backend of the first attempt, where none may take the request now.
@@ -87,7 +84,7 @@ impl<'a> Attempts<'a> {
     ) -> Result<BackendResponse<'a>, Failure> {
         let mut slot = first;
         loop {
-            let member = slot.member;
+            let (to, member) = (self.to, slot.member);
             // One slot after the other, so that a backend never counts one request twice.
             self.in_flight = None;
             if let Some(wait) = self.wait.take() {
@@ -97,43 +94,39 @@ impl<'a> Attempts<'a> {
             self.in_flight = Some(slot.waiting(exchange.request.worker().wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
             let mut hedge = self.hedge(exchange, member);
-            let to = To {
-                pool: self.to.pool,
-                picked_from: &self.to,
+            let asked = To {
+                pool: to.pool,
+                picked_from: &to,
                 member,
                 tried: &self.tried,
             };
             let beside = hedge.as_deref_mut();
             let Ended { outcome, result } =
-                attempt::run(exchange, to, &mut self.carried, is_fresh, beside).await;
+                attempt::run(exchange, asked, &mut self.carried, is_fresh, beside).await;
             if let Some(hedge) = hedge
                 && let Some(winner) = hedge.settle(exchange, &outcome, &mut self.tried)
             {
                 self.in_flight = Some(winner.in_flight);
                 self.return_token();
-                let member = winner.member;
                 return result.map(|connection| BackendResponse {
-                    member,
+                    to: winner.to,
+                    member: winner.member,
                     connection,
                     is_cut: false,
                 });
             }
             let next = self.conclude(exchange, member, &outcome, &result);
+            let response = |connection, is_cut| BackendResponse {
+                to,
+                member,
+                connection,
+                is_cut,
+            };
             match (result, next) {
-                (Ok(connection), None) => {
-                    return Ok(BackendResponse {
-                        member,
-                        connection,
-                        is_cut: false,
-                    });
-                }
+                (Ok(connection), None) => return Ok(response(connection, false)),
                 (Ok(mut connection), Some(next)) => {
                     connection.connection.stand_back();
-                    self.held = Some(BackendResponse {
-                        member,
-                        connection,
-                        is_cut: !exchange.body.is_sent,
-                    });
+                    self.held = Some(response(connection, !exchange.body.is_sent));
                     slot = next;
                 }
                 (Err(_), Some(next)) => slot = next,
@@ -274,7 +267,6 @@ impl<'a> Attempts<'a> {
         }
         let to = self.current(exchange);
         let next = self.next(exchange, to, member, outcome)?;
-        // Only now: without another attempt, the response goes on with the settings that it began with.
         self.to = to;
         let reason = match (outcome.event, result) {
             (Some(ConnectionEvent::Unconnectable), Err(failure))

@@ -114,6 +114,8 @@ pub(super) enum Raced {
 
 /// A hedge whose response goes to the client.
 pub(super) struct Winner<'a> {
+    /// The pool as it was when its backend was picked.
+    pub(super) to: PoolMatch<'a>,
     pub(super) member: &'a Member,
     pub(super) in_flight: Slot<'a>,
 }
@@ -188,6 +190,7 @@ impl<'a> Hedge<'a> {
         let reason = outcome.cause().map_or(REASON, retry::Cause::name);
         record.ran_beside(self.first, reason);
         Some(Winner {
+            to: self.to,
             member: begun.member,
             in_flight: begun.in_flight,
         })

@@ -181,5 +181,5 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
     if exchange.changes.is_some() {
         mirror::finish(exchange, local);
     }
-    Ok(response::forward(exchange, attempts.to(), response?).await?)
+    Ok(response::forward(exchange, response?).await?)
 }

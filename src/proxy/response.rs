@@ -16,7 +16,6 @@ use super::headers::{ForwardedResponse, ResponseContext};
 use super::local_response::{Content, NO_CONTENT};
 use super::logged_response::head_for_log;
 use super::request::Request;
-use super::route::PoolMatch;
 use super::{
     ConnectionDisposition, Failure, Forwarded, compress, detail, edited, error_page, grpc, headers,
     local_response, pinned, reuse, sticky, tunnel,
@@ -52,15 +51,15 @@ struct Form<'a> {
 /// A failure before the first byte of the response was sent, so that a local response can take its place.
 pub(super) async fn forward<'a>(
     exchange: &mut Exchange<'a>,
-    to: PoolMatch<'_>,
     response: BackendResponse<'a>,
 ) -> Result<Forwarded, Failure> {
-    let pool = to.pool;
     let BackendResponse {
+        to,
         member,
         connection: mut backend,
         is_cut,
     } = response;
+    let pool = to.pool;
     exchange.record.responded_by(member, backend.head.status);
     if exchange.request.is_grpc {
         let bytes = backend.connection.input.unread();

@@ -6,6 +6,7 @@ use h2::Reason;
 use crate::operators::admin;
 use crate::support::http2_backend::{Http2Backend, Seen};
 use crate::support::metrics::{metric, wait_for_metric};
+use crate::support::reload::reloaded;
 use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Request, Response, refusing_address};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -283,6 +284,46 @@ fn a_hedge_goes_to_a_backend_that_is_eligible_when_it_begins() {
         if is_in_time {
             assert_eq!(client.read().text(), "after");
             assert_eq!(before.requests(any).len(), 0);
+        }
+        is_in_time
+    });
+    assert!(is_in_time);
+    gate.open();
+}
+
+/// The cookie names the backend by the settings that the hedge began with.
+#[test]
+fn the_response_of_a_hedge_goes_on_with_the_settings_that_it_began_with() {
+    const AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+    let gate = Gate::default();
+    // On a machine that is busy, the hedge may begin before the reload.
+    let is_in_time = (0..10).any(|_| {
+        let slow = waiting(&gate, &Response::ok("slow"));
+        let other = Backend::saying("other");
+        let config = |more: &str| {
+            let (slow, other) = (slow.url(), other.url());
+            Proxy::before(&[]).config(&format!(
+                "workers: 1\nhealth_check: {{ kind: none }}\nretry: {{ hedge: {{ after: 1s }} }}\n\
+                 pools: {{ web: {{ {more} backends: ['{slow}', {{ url: '{other}', backup: true }}] }} }}\n\
+                 routes: [{{ pool: web }}]"
+            ))
+        };
+        let proxy = config("").start();
+        let mut client = proxy.client();
+        let sent = clock::now();
+        client.send(GET);
+        slow.wait_for_requests(1);
+        let sticky = "sticky: { cookie: lb, secret: correct-horse-battery },";
+        reloaded(&proxy, &config(sticky));
+        let is_in_time = sent.elapsed() < AFTER;
+        if is_in_time {
+            let response = client.read();
+            assert_eq!(response.text(), "other");
+            let cookie = response.field("set-cookie");
+            assert!(
+                cookie.is_some_and(|cookie| cookie.starts_with("lb=")),
+                "{cookie:?}"
+            );
         }
         is_in_time
     });

@@ -172,3 +172,20 @@ fn the_settings_of_a_route_apply_to_retries_after_a_reload_too() {
     assert_eq!(client.read().text(), "first");
     assert_eq!(second.requests(is_meant).len(), 0);
 }
+
+/// A response is kept while another backend is tried. Those of a later config are for responses that come under it.
+#[test]
+fn a_response_that_was_kept_goes_on_with_the_settings_of_its_own_attempt() {
+    let gate = Gate::default();
+    let first = refusing_after(&gate);
+    let second = Backend::start(|_| Response::nothing().reset());
+    let proxy = config(&first, &[(&second, "")], NO_CHECKS).start();
+    let mut client = send(&proxy, &first);
+    let sticky = format!("{NO_CHECKS}, sticky: {{ cookie: lb, secret: correct-horse-battery }}");
+    reloaded(&proxy, &config(&first, &[(&second, "")], &sticky));
+    gate.open();
+    let response = client.read();
+    assert_eq!(response.text(), "first");
+    assert_eq!(response.field("set-cookie"), None);
+    assert_eq!(second.requests(is_meant).len(), 1);
+}
