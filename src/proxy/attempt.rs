@@ -20,7 +20,7 @@ use crate::clock::{self, Instant};
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
-use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
+use crate::retry::{AttemptEnd, ConnectionEvent, Outcome, ReservedToken};
 use crate::telemetry::metrics::Timeout;
 
 /// An attempt that has ended.
@@ -32,7 +32,7 @@ pub(super) struct Ended {
 
 /// What the attempts of a request leave to those after them.
 #[derive(Debug, Default)]
-pub(super) struct Carried {
+pub(super) struct Carried<'a> {
     /// How long the request waited for responses in earlier attempts: what `timeouts.request` bounds.
     waited: Duration,
     /// Since when only the response of this attempt is missing.
@@ -42,11 +42,11 @@ pub(super) struct Carried {
     /// Whether the client got an interim response that belongs to the final one, such as early hints: the response of
     /// another backend would not match it.
     pub(super) is_hinted: bool,
-    /// Whether the token of the next attempt was taken when this one was given up.
-    pub(super) has_token: bool,
+    /// The token of the next attempt, taken when this one was given up.
+    pub(super) reserved: Option<ReservedToken<'a>>,
 }
 
-impl Carried {
+impl Carried<'_> {
     /// Only the response is missing from now on, if not already. Returns what is left of `bound`.
     fn left(&mut self, bound: Duration, now: Instant) -> Duration {
         self.waiting_since.get_or_insert(now);
@@ -67,12 +67,12 @@ impl Carried {
 }
 
 /// An attempt in progress.
-struct Attempt<'p> {
-    to: To<'p, 'p>,
+struct Attempt<'a, 'p> {
+    to: To<'a, 'p>,
     /// [`Worker::changes`](super::Worker::changes) when the eligible set was looked at last.
     changes: u64,
     backend: Box<BackendConnection>,
-    carried: &'p mut Carried,
+    carried: &'p mut Carried<'a>,
     /// Whether writing failed; the backend may have responded before it closed.
     sending_failed: bool,
     interim: usize,
@@ -85,7 +85,7 @@ struct Attempt<'p> {
 pub(super) async fn run<'a>(
     exchange: &mut Exchange<'a>,
     to: To<'a, '_>,
-    carried: &mut Carried,
+    carried: &mut Carried<'a>,
     is_fresh: bool,
     mut hedge: Option<&mut Hedge<'a>>,
 ) -> Ended {
@@ -179,10 +179,10 @@ fn tell_queue(exchange: &mut Exchange<'_>, pool: &Pool, is_reused: bool) {
     }
 }
 
-async fn send(
+async fn send<'a>(
     exchange: &mut Exchange<'_>,
-    to: To<'_, '_>,
-    carried: &mut Carried,
+    to: To<'a, '_>,
+    carried: &mut Carried<'a>,
     mut backend: Box<BackendConnection>,
     hedge: Option<&mut Hedge<'_>>,
 ) -> Result<Box<BackendConnection>, AttemptError> {
@@ -249,7 +249,7 @@ async fn send(
     }
 }
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// Sends, reads and checks deadlines in one go; ready when the head of the final response is complete.
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll_send(exchange, context)?;
@@ -269,8 +269,8 @@ impl Attempt<'_> {
         let changes = exchange.request.worker().changes();
         if changes != self.changes {
             self.changes = changes;
-            if giving_up::is_due(exchange, self.to, self.carried.is_hinted) {
-                self.carried.has_token = true;
+            self.carried.reserved = giving_up::next_token(exchange, self.to, self.carried.is_hinted);
+            if self.carried.reserved.is_some() {
                 return Poll::Ready(Err(Failure::BackendMarkedDown));
             }
         }
@@ -397,7 +397,7 @@ impl Attempt<'_> {
     }
 }
 
-impl FirstAttempt for Attempt<'_> {
+impl FirstAttempt for Attempt<'_, '_> {
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll(exchange, context)
     }
@@ -422,7 +422,7 @@ fn expired(ended: Deadline, is_shortened: bool) -> Option<Timeout> {
 }
 
 /// Forwards a 1xx response, unless the client speaks HTTP/1.0 or has received a 100 before (RFC 9110 §15.2).
-fn forward_interim(request: &mut Request<'_>, backend: &mut BackendConnection, carried: &mut Carried) {
+fn forward_interim(request: &mut Request<'_>, backend: &mut BackendConnection, carried: &mut Carried<'_>) {
     let bytes = backend.connection.input.unread();
     let is_continue = backend.head.status == 100;
     let is_wanted = !is_continue || (request.head.expects_continue && !carried.is_continued);

@@ -21,7 +21,7 @@ const MAX_RESENT: u32 = 1;
 pub(super) struct Attempts<'a> {
     to: PoolMatch<'a>,
     tried: Tried,
-    carried: Carried,
+    carried: Carried<'a>,
     /// A response for which another attempt is made: the client gets it if no other attempt does better.
     held: Option<BackendResponse<'a>>,
     in_flight: Option<Slot<'a>>,
@@ -107,7 +107,7 @@ impl<'a> Attempts<'a> {
                 && let Some(winner) = hedge.settle(exchange, &outcome, &mut self.tried)
             {
                 self.in_flight = Some(winner.in_flight);
-                self.return_token();
+                self.give_back_tokens();
                 return result.map(|connection| BackendResponse {
                     to: winner.to,
                     member: winner.member,
@@ -199,7 +199,10 @@ impl<'a> Attempts<'a> {
         }
         if failure.was_sent {
             self.resent += 1;
-            return self.resent <= MAX_RESENT && pool.budget.take(crate::clock::now());
+            if self.resent > MAX_RESENT || !pool.budget.take(crate::clock::now()) {
+                return false;
+            }
+            self.tried.tokens += 1;
         }
         true
     }
@@ -231,21 +234,24 @@ impl<'a> Attempts<'a> {
         learn::from(exchange, (pool, member), outcome);
         if outcome.cause().is_none() {
             // No attempt follows, so nobody asks what was tried.
-            pool.budget.give_back(self.tried.tokens);
-            self.return_token();
+            self.give_back_tokens();
             return None;
         }
         self.tried.add(outcome);
         let next = self.another(exchange, member, outcome, result);
-        self.return_token();
+        // Goes back to the budget if the attempt does not follow.
+        self.carried.reserved = None;
         next
     }
 
-    /// Gives back the token that was taken for an attempt which does not follow.
-    fn return_token(&mut self) {
-        if std::mem::take(&mut self.carried.has_token) {
-            self.to.pool.budget.give_back(1);
-        }
+    /// The request has got its response: gives back the tokens of its retries, and one for an attempt that does not follow.
+    #[inline]
+    fn give_back_tokens(&mut self) {
+        self.to
+            .pool
+            .budget
+            .give_back(std::mem::take(&mut self.tried.tokens));
+        self.carried.reserved = None;
     }
 
     /// The backend of the attempt that follows one which has failed for a cause, if one follows.
@@ -337,7 +343,11 @@ impl<'a> Attempts<'a> {
         }
         let slot = slot?;
         if Policy::needs_token(&failure) {
-            if !std::mem::take(&mut self.carried.has_token) && !pool.budget.take(crate::clock::now()) {
+            let has_token = match self.carried.reserved.take() {
+                Some(reserved) => reserved.spend(),
+                None => pool.budget.take(crate::clock::now()),
+            };
+            if !has_token {
                 exchange
                     .request
                     .worker()

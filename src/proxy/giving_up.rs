@@ -7,7 +7,7 @@ use super::route::PoolMatch;
 use super::tried::Tried;
 use crate::clock;
 use crate::pool::{Member, Pool};
-use crate::retry::{self, Cause};
+use crate::retry::{self, Cause, ReservedToken};
 
 /// The backend of an attempt, and what other attempts depend on.
 #[derive(Clone, Copy)]
@@ -19,16 +19,21 @@ pub(super) struct To<'a, 't> {
     pub(super) tried: &'t Tried,
 }
 
-/// Whether the attempt is given up: its backend was eligible and is not any more, and another attempt may follow at a backend
-/// that is eligible now. If not, the attempt goes on, since the response may still come. Takes the token of the next attempt if so:
-/// were it gone then, the request would fail although its response may come. `is_hinted`: the client has got a part of the response.
+/// The token of the next attempt, if this one is given up: its backend was eligible and is not any more, and another attempt may
+/// follow at a backend that is eligible now. If not, the attempt goes on, since the response may still come. The token is taken
+/// now: were it gone later, the request would fail although its response may come. `is_hinted`: the client has got a part of the
+/// response.
 #[cold]
-pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -> bool {
+pub(super) fn next_token<'a>(
+    exchange: &Exchange<'_>,
+    to: To<'a, '_>,
+    is_hinted: bool,
+) -> Option<ReservedToken<'a>> {
     let id = to.member.backend.id;
     let before = to.picked_from.eligible;
     // A backend that gets requests on trial, or because all are down, was not eligible before.
     if to.member.health.is_eligible() || before.is_open() || !before.contains(id) {
-        return false;
+        return None;
     }
     let active = exchange.request.worker().local();
     let now = to.picked_from.pool_in(&active);
@@ -44,7 +49,10 @@ pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -
     };
     let avoided = to.tried.avoided(eligible);
     let context = pick::context(exchange, pool, &avoided);
-    pool.settings.retry.may_retry(&failure)
-        && eligible.pick(context).is_some()
-        && pool.budget.take(clock::now())
+    if !pool.settings.retry.may_retry(&failure) {
+        return None;
+    }
+    eligible.pick(context)?;
+    // A reload keeps the budget of a pool.
+    to.pool.budget.reserve(clock::now())
 }

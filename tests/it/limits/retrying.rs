@@ -1,5 +1,9 @@
 //! Limits on what is retried, and how often.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::thread;
+
 use evenkeel::internals::clock;
 
 use super::Request;
@@ -79,4 +83,31 @@ fn a_pool_that_refuses_everything_gets_few_retries() {
         attempts > REQUESTS + 99,
         "{attempts} attempts: the full budget is used"
     );
+}
+
+/// A lone backend cuts each request once. What is sent again takes a token, and gives it back with its response.
+#[test]
+fn requests_that_succeed_after_a_wait_give_back_their_tokens() {
+    const REQUESTS: usize = 40;
+    let seen = Mutex::new(HashSet::new());
+    let backend =
+        Backend::start(
+            move |request| match seen.lock().unwrap().insert(request.start().to_owned()) {
+                true => Response::nothing().reset(),
+                false => Response::ok("again"),
+            },
+        );
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    thread::scope(|scope| {
+        for number in 0..REQUESTS {
+            let proxy = &proxy;
+            scope.spawn(move || assert_eq!(proxy.get(&format!("/{number}")).text(), "again"));
+        }
+    });
+    let status: serde_json::Value =
+        serde_json::from_str(&proxy.get_admin("/api/v1/status").text()).expect("JSON");
+    // Less than a second has earned no more than 10 of the tokens, and the requests 8.
+    assert_eq!(status["pools"][0]["retry_tokens"], 100);
 }

@@ -32,6 +32,13 @@ pub struct Budget {
     state: Padded<AtomicU64>,
 }
 
+/// A token that was taken before it is certain that its retry begins. It goes back to the budget when it is dropped.
+#[derive(Debug)]
+#[must_use = "the token goes back to the budget when this is dropped"]
+pub struct ReservedToken<'b> {
+    budget: &'b Budget,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct State {
     /// Milliseconds from the start to the time up to which tokens were earned.
@@ -72,6 +79,13 @@ impl Budget {
         })
     }
 
+    /// As [`Self::take`], for a retry that may not begin after all; `None` when there is no token.
+    #[inline]
+    pub fn reserve(&self, now: Instant) -> Option<ReservedToken<'_>> {
+        // Not `then_some`: what it makes in vain would be dropped, and give back a token.
+        self.take(now).then(|| ReservedToken { budget: self })
+    }
+
     /// Gives back the tokens of `retries` retries of one request.
     #[inline]
     pub fn give_back(&self, retries: u32) {
@@ -99,6 +113,21 @@ impl Budget {
     /// Milliseconds since the start.
     fn elapsed(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.started).as_millis() as u64
+    }
+}
+
+impl ReservedToken<'_> {
+    /// The retry begins: from now on the token is like one that was taken. Returns `true`, as [`Budget::take`] does for a token.
+    #[inline]
+    pub fn spend(self) -> bool {
+        std::mem::forget(self);
+        true
+    }
+}
+
+impl Drop for ReservedToken<'_> {
+    fn drop(&mut self) {
+        self.budget.give_back(1);
     }
 }
 
@@ -191,6 +220,20 @@ mod tests {
             budget.give_back(2);
         }
         assert_eq!(budget.tokens(now), 100);
+    }
+
+    #[test]
+    fn a_reserved_token_goes_back_unless_it_is_spent() {
+        let (budget, now) = start();
+        let reserved = budget.reserve(now).unwrap();
+        assert_eq!(budget.tokens(now), 99);
+        drop(reserved);
+        assert_eq!(budget.tokens(now), 100);
+        assert!(budget.reserve(now).unwrap().spend());
+        assert_eq!(budget.tokens(now), 99);
+        drain(&budget, now);
+        assert!(budget.reserve(now).is_none());
+        assert_eq!(budget.tokens(now), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod retry_after;
 mod reuse_window;
 
 pub use backoff::Backoff;
-pub use budget::Budget;
+pub use budget::{Budget, ReservedToken};
 pub use cause::{Cause, Causes};
 pub use hedge::{Hedge, HedgeAfter, QuantileCache};
 pub use idempotency::is_repeatable;
