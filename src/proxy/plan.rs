@@ -163,11 +163,10 @@ fn check_from(
     for (index, step) in (first..).zip(steps) {
         view.random = worker.random();
         let decision = step.policy.check(&view, notes);
-        if !matches!(decision, Decision::Continue) {
+        if !decision.continues() {
             return stop(record, (index, step), decision, worker.index);
         }
-        // It holds nothing. Dropping it would be a call that finds that out.
-        std::mem::forget(decision);
+        decision.discard();
         step.counters.count(worker.index, PolicyOutcome::Passed);
     }
     Ok(None)

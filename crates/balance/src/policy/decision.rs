@@ -15,6 +15,22 @@ pub enum Decision {
     Wait(Job),
 }
 
+impl Decision {
+    /// Whether the next policy decides.
+    #[inline]
+    pub fn continues(&self) -> bool {
+        matches!(self, Self::Continue)
+    }
+
+    /// Drops a decision that [`continues`](Self::continues). It holds nothing, and a request has one of each policy: the usual way to
+    /// drop one is a call that finds that out.
+    #[inline]
+    pub fn discard(self) {
+        debug_assert!(self.continues(), "others hold memory");
+        std::mem::forget(self);
+    }
+}
+
 /// A local response.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Refusal {
