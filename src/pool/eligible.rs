@@ -1,7 +1,7 @@
 //! The backends of a pool that are eligible at one moment, and the strategies built for exactly that set. Immutable.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use evenkeel_balance::sticky::{Table, Value};
 
@@ -28,6 +28,8 @@ pub struct EligibleSet {
     sticky: Option<StickySet>,
     /// Whether its backends are ejected or down by their checks, and used because there are no others.
     is_open: bool,
+    /// Why it is empty, once a request has asked: every request of an outage asks.
+    outage: OnceLock<Box<str>>,
 }
 
 /// What finds the backend of a client that stays with it.
@@ -107,6 +109,7 @@ impl EligibleSet {
             hold_off: Arc::clone(hold_off),
             sticky: None,
             is_open,
+            outage: OnceLock::new(),
         }
     }
 
@@ -268,6 +271,16 @@ impl EligibleSet {
     /// The backends that the pool had when the set was built, eligible or not.
     pub fn roster(&self) -> &Roster {
         &self.roster
+    }
+
+    /// Why it is empty, as `explain` says it to the first that asks.
+    pub(super) fn outage(&self, explain: impl FnOnce(&Roster) -> String) -> &str {
+        if let Some(known) = self.outage.get() {
+            return known;
+        }
+        // Not in the lock: workers that ask at the same time would wait for each other.
+        let explained = explain(&self.roster).into();
+        self.outage.get_or_init(|| explained)
     }
 
     /// Number of eligible backends, backups included.

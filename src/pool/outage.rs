@@ -1,30 +1,27 @@
-//! Says why no backend of a pool is eligible, for the access log. Nothing here runs while one is.
+//! Says why no backend of a pool is eligible, for the access log. Nothing here runs while one is, and once for each set of eligible
+//! backends when none is: every request of an outage has such a line.
 
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::{Member, Pool};
+use super::{Member, Pool, Roster};
 use crate::health::BackendState;
 
-/// Maximum number of backends that are looked at: every request of an outage has such a line.
-const MOST_LOOKED_AT: usize = 16;
 /// Maximum length of a backend's reason, in characters.
 const MOST_OF_REASON: usize = 200;
 
-/// A backend that was looked at.
+/// A backend of the pool.
 struct Seen<'m> {
     url: &'m str,
     condition: Condition,
 }
 
 impl Pool {
-    /// Why none of its backends is eligible: their state, and the reason of the one that changed it last.
+    /// Why none of its backends is eligible: their state, and the reason of the one that changed it last. As the first request found
+    /// it since the eligible backends were determined.
     #[cold]
     pub fn explain_outage(&self) -> String {
-        let roster = self.roster();
-        let members = roster.members();
-        let seen = members.iter().take(MOST_LOOKED_AT).map(Seen::of);
-        explain(members.len(), &seen.collect::<Vec<_>>())
+        self.eligible.load().outage(explain_roster).to_owned()
     }
 }
 
@@ -58,8 +55,13 @@ impl<'m> Seen<'m> {
     }
 }
 
-/// The reason of a pool with `count` backends, of which these were `seen`.
-fn explain(count: usize, seen: &[Seen<'_>]) -> String {
+fn explain_roster(roster: &Roster) -> String {
+    explain(&roster.members().iter().map(Seen::of).collect::<Vec<_>>())
+}
+
+/// The reason of a pool with these backends.
+fn explain(seen: &[Seen<'_>]) -> String {
+    let count = seen.len();
     let out = seen.iter().filter_map(|seen| Some((seen, seen.state()?)));
     let Some((last, state)) = out.clone().max_by_key(|(seen, _)| seen.condition.since) else {
         return match count {
@@ -83,9 +85,13 @@ fn explain(count: usize, seen: &[Seen<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::pool::eligible::{EligibleSet, FailOpen};
+    use crate::schema::Params;
+    use crate::strategy::{STRATEGIES, Settings};
 
     fn seen<'a>(url: &'a str, (state, why): (BackendState, Option<&'a str>), since: u64) -> Seen<'a> {
         Seen {
@@ -105,11 +111,11 @@ mod tests {
     fn names_the_reason_of_the_backend_that_went_last() {
         let timed_out = (BackendState::Down, Some("no response within 1s"));
         assert_eq!(
-            explain(2, &[seen("http://a", timed_out, 2), seen("http://b", REFUSED, 1)]),
+            explain(&[seen("http://a", timed_out, 2), seen("http://b", REFUSED, 1)]),
             "all 2 backends are down, the last one http://a: no response within 1s"
         );
         assert_eq!(
-            explain(1, &[seen("http://a", REFUSED, 1)]),
+            explain(&[seen("http://a", REFUSED, 1)]),
             "the only backend, http://a, is down: connection refused"
         );
     }
@@ -120,27 +126,25 @@ mod tests {
         let drained = (BackendState::Draining, Some("drained"));
         let unused = (BackendState::Up, Some("weight 0"));
         assert_eq!(
-            explain(2, &[seen("http://a", REFUSED, 1), seen("http://b", ejected, 2)]),
+            explain(&[seen("http://a", REFUSED, 1), seen("http://b", ejected, 2)]),
             "none of 2 backends is eligible; the last one, http://b, is ejected: 5 failures in a row"
         );
         assert_eq!(
-            explain(2, &[seen("http://a", REFUSED, 1), seen("http://b", drained, 2)]),
+            explain(&[seen("http://a", REFUSED, 1), seen("http://b", drained, 2)]),
             "none of 2 backends is eligible; the last one, http://b, is drained"
         );
         assert_eq!(
-            explain(1, &[seen("http://a", unused, 1)]),
+            explain(&[seen("http://a", unused, 1)]),
             "the only backend, http://a, is at weight 0"
         );
-        // Of those beyond the bound nothing is claimed.
-        assert!(explain(40, &[seen("http://a", REFUSED, 1)]).starts_with("none of 40 backends is eligible;"));
     }
 
     #[test]
     fn a_pool_without_backends_and_one_that_has_recovered_say_so() {
-        assert_eq!(explain(0, &[]), "the pool has no backends");
+        assert_eq!(explain(&[]), "the pool has no backends");
         let up = (BackendState::Up, None);
         assert_eq!(
-            explain(1, &[seen("http://a", up, 1)]),
+            explain(&[seen("http://a", up, 1)]),
             "no backend was eligible when the request came"
         );
     }
@@ -148,11 +152,38 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut() {
         let why = "é".repeat(1_000);
-        let text = explain(1, &[seen("http://a", (BackendState::Down, Some(&why)), 1)]);
+        let text = explain(&[seen("http://a", (BackendState::Down, Some(&why)), 1)]);
         assert!(
             text.ends_with("é…") && text.chars().count() < 300,
             "{}",
             text.len()
         );
+    }
+
+    /// Every request of an outage asks.
+    #[test]
+    fn the_text_is_made_once_for_each_set_of_eligible_backends() {
+        let strategy = Settings {
+            entry: &STRATEGIES[0],
+            params: Params::default(),
+        };
+        let hold_off = Arc::default();
+        let set = || {
+            EligibleSet::new(
+                &Arc::default(),
+                &strategy,
+                &Arc::default(),
+                FailOpen::No,
+                &hold_off,
+            )
+        };
+        let made = Cell::new(0);
+        let explain = |_: &Roster| {
+            made.set(made.get() + 1);
+            format!("text {}", made.get())
+        };
+        let first = set();
+        assert_eq!([first.outage(explain), first.outage(explain)], ["text 1"; 2]);
+        assert_eq!(set().outage(explain), "text 2");
     }
 }
