@@ -19,11 +19,13 @@ pub(super) async fn round_trip(
     request: Request<'_>,
     body: Vec<u8>,
 ) -> Result<RoundTrip, ProbeError> {
+    let is_plain = stream.is_plain();
     http2::round_trip(stream, request.head(), body)
         .await
         .map_err(|error| match error {
             RoundTripError::Io(error) => ProbeError::Io(error),
-            RoundTripError::NotHttp2 => ProbeError::NotHttp2,
+            RoundTripError::NotHttp2 if is_plain => ProbeError::NotHttp2,
+            RoundTripError::NotHttp2 => ProbeError::NotHttp2OverTls,
         })
 }
 

@@ -173,9 +173,14 @@ pub enum ProbeError {
     /// The status does not count as healthy, and the response says that the backend expects TLS.
     #[error("status {0}: the backend expects TLS: use https:// instead of http:// for it")]
     StatusOfTls(u16),
-    /// The backend does not speak HTTP/2 where HTTP/2 is expected.
+    /// The backend does not speak HTTP/2, which its URL asks for.
     #[error("response is not HTTP/2: if the backend speaks HTTP/1.1, use http:// instead of h2c:// for it")]
     NotHttp2,
+    /// The backend does not speak HTTP/2 in TLS, which the check asks for.
+    #[error(
+        "response is not HTTP/2: a backend with an https:// URL has to offer h2 in its TLS handshake (ALPN) for this check"
+    )]
+    NotHttp2OverTls,
     /// The gRPC service reports a status other than `SERVING`.
     #[error("gRPC service is not serving")]
     NotServing,

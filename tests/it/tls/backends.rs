@@ -73,6 +73,25 @@ fn an_unverified_backend_is_down_and_the_reason_is_shown() {
 }
 
 #[test]
+fn a_grpc_check_of_a_backend_that_speaks_http1_says_what_the_backend_has_to_offer() {
+    let bench = Bench::new();
+    let backend = Secured::start(&bench.authority.sign_for(&["localhost"]), None);
+    let proxy = Proxy::before(&[])
+        .config(&format!(
+            "pools:\n  p:\n    backends: [\"{}\"]\n    tls: {{ danger_skip_verify: true }}\n\
+             \x20   health_check: {{ kind: grpc, unhealthy_after: 1 }}\nroutes: [{{ pool: p }}]",
+            backend.url("localhost")
+        ))
+        .start();
+    let state = state_after_a_probe(&proxy);
+    let told = state["why"].as_str().unwrap_or_default();
+    assert!(
+        told.starts_with("response is not HTTP/2") && told.contains("https://") && !told.contains("h2c://"),
+        "{state}"
+    );
+}
+
+#[test]
 fn a_self_signed_certificate_is_trusted_if_it_is_the_configured_file() {
     let bench = Bench::new();
     let pair = wanted(&["localhost"]).authority().alone();
