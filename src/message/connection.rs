@@ -34,7 +34,7 @@ pub struct Connection {
     pub ends_after_message: bool,
     /// Whether a read since the last wait was long.
     has_read_much: bool,
-    /// Bytes that the kernel took so far.
+    /// Bytes that were written so far: those that the kernel took, and under TLS the session.
     pub bytes_out: u64,
 }
 
@@ -134,6 +134,14 @@ impl Connection {
                 // Fails only when the stream is gone already, and waits for nothing: its head was sent.
                 let _ = stream.poll_flush(&Context::from_waker(Waker::noop()));
             }
+        }
+    }
+
+    /// Grows with what leaves, in bytes or, under TLS, in encrypted bytes: as long as it does, the other side takes what is sent to it.
+    pub fn sent(&self) -> u64 {
+        match &self.transport {
+            Transport::Bytes(stream) => stream.sent().unwrap_or(self.bytes_out),
+            Transport::Payload(_) => self.bytes_out,
         }
     }
 

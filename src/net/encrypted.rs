@@ -13,6 +13,8 @@ use crate::tls;
 pub struct Encrypted {
     socket: Stream,
     session: Connection,
+    /// How many encrypted bytes the socket took.
+    sent: u64,
     /// Whether the sending direction is to end behind what waits for the socket.
     is_ending: bool,
     /// The start of the received bytes, to recognize plain HTTP during the handshake.
@@ -43,6 +45,7 @@ impl Encrypted {
         Self {
             socket,
             session: session.into(),
+            sent: 0,
             is_ending: false,
             opening: Opening::default(),
         }
@@ -172,13 +175,18 @@ impl Encrypted {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(count) => self.sent += count as u64,
             }
         }
         if std::mem::take(&mut self.is_ending) {
             self.socket.shutdown_write();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// As [`Stream::sent`].
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// As [`Stream::is_ending`].
@@ -439,5 +447,38 @@ mod tests {
             assert_eq!(received, b"last words");
             assert!(!stream.is_ending());
         }
+    }
+
+    /// What the session holds has been written, and has not left: its way to the socket is progress too.
+    #[tokio::test]
+    async fn bytes_count_as_sent_when_the_socket_takes_them() {
+        let (mut stream, other, own) = connected(true).await;
+        let Stream::Plain(theirs) = &other.socket else {
+            panic!("it is a socket");
+        };
+        let before = stream.sent();
+        let waiting = fill(&own);
+        let mut context = Context::from_waker(Waker::noop());
+        let payload = vec![b'a'; 1 << 14];
+        while stream
+            .poll_write(&mut context, &[IoSlice::new(&payload)])
+            .is_ready()
+        {}
+        assert_eq!(stream.sent(), before, "the socket is full");
+        let mut read = 0;
+        let reading = std::future::poll_fn(|context| {
+            let mut space = [0; 1 << 12];
+            while let Ok((count, _)) = rustix::net::recv(theirs, &mut space, rustix::net::RecvFlags::DONTWAIT)
+            {
+                read += count;
+            }
+            if stream.poll_flush(context).is_ready() {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        tokio::time::timeout(DEADLINE, reading).await.expect("it leaves");
+        assert!(read >= waiting && stream.sent() > before + (1 << 14));
     }
 }

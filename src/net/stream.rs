@@ -148,6 +148,14 @@ impl Stream {
         }
     }
 
+    /// How many bytes the kernel has taken, where [`Self::poll_write`] takes bytes that wait: under TLS, encrypted ones.
+    pub fn sent(&self) -> Option<u64> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => Some(tls.sent()),
+        }
+    }
+
     /// Whether HTTP/2 was negotiated by ALPN.
     pub fn speaks_http2(&self) -> bool {
         matches!(self, Self::Tls(tls) if tls.protocol() == Some(crate::tls::H2))

@@ -277,7 +277,7 @@ impl Attempt<'_, '_> {
         let deadline = self.deadline(exchange);
         let progress = match deadline.0 {
             Deadline::ClientBody | Deadline::Call => exchange.body.transfer.moved,
-            _ => self.backend.connection.bytes_out,
+            _ => self.backend.connection.sent(),
         };
         exchange
             .deadlines

@@ -434,7 +434,7 @@ async fn flush(client: &mut Client, deadlines: &mut Deadlines) -> Result<(), Fai
         if let std::task::Poll::Ready(result) = client.connection.poll_flush(context) {
             return std::task::Poll::Ready(result.map_err(|_| Failure::ClientGone));
         }
-        let progress = client.connection.bytes_out;
+        let progress = client.connection.sent();
         deadlines
             .poll(context, &client.timer, (Deadline::ClientTakes, bound), progress)
             .map(|_| Err(Failure::ClientStalled))

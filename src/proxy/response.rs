@@ -337,7 +337,7 @@ impl Response<'_> {
         }
         let deadline = self.deadline();
         let progress = match deadline.0 {
-            Deadline::ClientTakes => exchange.request.client.connection.bytes_out,
+            Deadline::ClientTakes => exchange.request.client.connection.sent(),
             // In a two-way stream either direction shows that it lives.
             _ => self.transfer.moved + exchange.body.transfer.moved,
         };

@@ -8,6 +8,7 @@ mod log;
 mod redirect;
 mod reloads;
 mod servers;
+mod stalls;
 
 use crate::support::authority::{Authority, Folder, Pair, wanted};
 use crate::support::metrics::wait_for_metric;

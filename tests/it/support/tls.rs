@@ -126,8 +126,8 @@ impl Connected {
     }
 
     /// Sends a request unchanged.
-    pub(crate) fn send(&mut self, request: &str) {
-        self.0.write_all(request.as_bytes()).unwrap();
+    pub(crate) fn send(&mut self, request: impl AsRef<[u8]>) {
+        self.0.write_all(request.as_ref()).unwrap();
         self.0.flush().unwrap();
     }
 
