@@ -22,6 +22,8 @@ pub enum Event {
     Ended,
     /// A probe of the balancer was received.
     Probed,
+    /// Its response had begun on a connection that was cut for another one.
+    Severed,
 }
 
 /// A line of the log.
@@ -68,6 +70,7 @@ impl Writer {
             Event::Refused => '!',
             Event::Ended => '-',
             Event::Probed => '?',
+            Event::Severed => '/',
         };
         let (time, backend, nonce) = (clock::now(), self.backend, nonce::hex(nonce));
         let line = format!("{sign} {time} {backend} {nonce} {method}\n");
@@ -108,6 +111,13 @@ impl Executions {
             .count()
     }
 
+    /// The requests whose responses had begun on a connection that was cut for another one.
+    pub fn severed(&self) -> HashSet<u64> {
+        let entries = self.entries.iter();
+        let severed = entries.filter(|entry| entry.event == Event::Severed);
+        severed.map(|entry| entry.nonce).collect()
+    }
+
     /// Probes that a backend received.
     pub fn probes(&self, backend: usize) -> usize {
         let entries = self.entries.iter();
@@ -124,7 +134,7 @@ impl Executions {
             match entry.event {
                 Event::Begun => running.insert(entry.nonce),
                 Event::Ended => running.remove(&entry.nonce),
-                Event::Refused | Event::Probed => false,
+                Event::Refused | Event::Probed | Event::Severed => false,
             };
         }
         running
@@ -138,6 +148,7 @@ fn entry(line: &str) -> Option<Entry> {
         "!" => Event::Refused,
         "-" => Event::Ended,
         "?" => Event::Probed,
+        "/" => Event::Severed,
         _ => return None,
     };
     Some(Entry {

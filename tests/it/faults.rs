@@ -51,6 +51,11 @@ fn a_cut_response_is_never_taken_for_whole() {
 }
 
 #[test]
+fn a_response_that_is_cut_over_http2_is_never_taken_for_whole() {
+    run("cut-http2", 4, 150);
+}
+
+#[test]
 fn connections_that_close_when_they_are_used_cost_no_idempotent_request() {
     run("keepalive-race", 4, 200);
 }

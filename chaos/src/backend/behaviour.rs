@@ -40,8 +40,30 @@ pub enum CutPlace {
     SizeLine,
     /// The body.
     Body,
-    /// The last chunk; the last byte of the body where there are no chunks.
+    /// The last chunk; the last byte of the body where there are no chunks; over HTTP/2, the frame that ends the stream.
     LastChunk,
+    /// The head of a frame of HTTP/2. In HTTP/1.1 this and the places below are the body.
+    FrameHead,
+    /// A frame of HTTP/2 with the rest of the headers (CONTINUATION).
+    Continuation,
+    /// Any place; over HTTP/2 the stream is reset there, and the connection stays.
+    Stream,
+    /// Any place; over HTTP/2 the connection ends there, with a GOAWAY.
+    Goaway,
+}
+
+impl CutPlace {
+    /// All of them, with the names that stand in a query.
+    const ALL: [(&'static str, Self); 8] = [
+        ("head", Self::Head),
+        ("size_line", Self::SizeLine),
+        ("body", Self::Body),
+        ("last_chunk", Self::LastChunk),
+        ("frame_head", Self::FrameHead),
+        ("continuation", Self::Continuation),
+        ("stream", Self::Stream),
+        ("goaway", Self::Goaway),
+    ];
 }
 
 /// How a connection ends after a cut.
@@ -88,12 +110,8 @@ impl Behaviour {
 
 fn cut(text: &str) -> Option<Cut> {
     let mut words = text.split('.');
-    let place = match words.next()? {
-        "head" => CutPlace::Head,
-        "size_line" => CutPlace::SizeLine,
-        "body" => CutPlace::Body,
-        _ => CutPlace::LastChunk,
-    };
+    let name = words.next()?;
+    let (_, place) = CutPlace::ALL.into_iter().find(|(known, _)| *known == name)?;
     let permille = words.next()?.parse().ok()?;
     let end = match words.next()? {
         "rst" => CutEnd::Reset,
@@ -120,12 +138,8 @@ impl fmt::Display for Behaviour {
         let Some(Cut { place, permille, end }) = self.cut else {
             return Ok(());
         };
-        let place = match place {
-            CutPlace::Head => "head",
-            CutPlace::SizeLine => "size_line",
-            CutPlace::Body => "body",
-            CutPlace::LastChunk => "last_chunk",
-        };
+        let place = CutPlace::ALL.into_iter().find(|(_, known)| *known == place);
+        let place = place.map_or("", |(name, _)| name);
         let end = match end {
             CutEnd::Fin => "fin",
             CutEnd::Reset => "rst",
@@ -140,20 +154,22 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        let cut = Cut {
-            place: CutPlace::SizeLine,
-            permille: 999,
-            end: CutEnd::Reset,
-        };
-        let all = Behaviour {
-            delay: Duration::from_millis(7),
-            status: 404,
-            is_hanging: true,
-            size: 3,
-            is_chunked: true,
-            cut: Some(cut),
-        };
-        assert_eq!(Behaviour::read(&all.to_string()), all);
+        for (_, place) in CutPlace::ALL {
+            let cut = Cut {
+                place,
+                permille: 999,
+                end: CutEnd::Reset,
+            };
+            let all = Behaviour {
+                delay: Duration::from_millis(7),
+                status: 404,
+                is_hanging: true,
+                size: 3,
+                is_chunked: true,
+                cut: Some(cut),
+            };
+            assert_eq!(Behaviour::read(&all.to_string()), all);
+        }
         assert_eq!(
             Behaviour::read(&Behaviour::default().to_string()),
             Behaviour::default()

@@ -1,10 +1,12 @@
-//! The fault backend: an HTTP/1.1 server that proves what it executed, and misbehaves as its flags and each request ask
+//! The fault backend: an HTTP/1.1 or HTTP/2 server that proves what it executed, and misbehaves as its flags and each request ask
 //! for. It is a process of its own, so that it can be killed and stopped by signals.
 
 mod behaviour;
 mod connection;
+mod http2;
 mod request;
 mod response;
+mod severable;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
@@ -79,6 +81,9 @@ pub struct Options {
     /// Be healthy for this long, then respond with `--error-status` for as long, and so on.
     #[arg(long)]
     flap_ms: Option<u64>,
+    /// Speak HTTP/2 with prior knowledge, and nothing else.
+    #[arg(long)]
+    http2: bool,
     /// Reset every connection at once.
     #[arg(long)]
     refuse: bool,
@@ -137,7 +142,11 @@ async fn serve(options: Options, listener: StdListener) -> Result<()> {
             biased;
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                tokio::task::spawn_local(connection::serve(stream, Rc::clone(&shared), rng.fork()));
+                let shared = Rc::clone(&shared);
+                match shared.options.http2 {
+                    true => tokio::task::spawn_local(http2::serve(stream, shared)),
+                    false => tokio::task::spawn_local(connection::serve(stream, shared, rng.fork())),
+                };
             }
             _ = stop.recv() => break,
         }

@@ -94,7 +94,11 @@ impl Response {
                 let line = which.and_then(|which| self.size_lines.get(which));
                 line.cloned().unwrap_or(body)
             }
-            CutPlace::Body => body,
+            CutPlace::Body
+            | CutPlace::FrameHead
+            | CutPlace::Continuation
+            | CutPlace::Stream
+            | CutPlace::Goaway => body,
             CutPlace::LastChunk => self.last.clone(),
         };
         let permille = usize::try_from(cut.permille.min(999)).unwrap_or_default();

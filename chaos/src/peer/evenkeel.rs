@@ -38,12 +38,16 @@ impl Peer for Evenkeel {
             Setting::Variant(number) => Some(number),
             _ => None,
         });
+        let scheme = match setup.settings.contains(&Setting::Http2Backends) {
+            true => "h2c",
+            false => "http",
+        };
         let urls: Vec<String> = setup
             .backends
             .iter()
             .map(|address| match variant {
-                Some(number) => format!("{{ url: http://{address}, weight: {} }}", number % 3 + 1),
-                None => format!("http://{address}"),
+                Some(number) => format!("{{ url: {scheme}://{address}, weight: {} }}", number % 3 + 1),
+                None => format!("{scheme}://{address}"),
             })
             .collect();
         let urls = urls.join(", ");
@@ -226,7 +230,7 @@ fn line(setting: &Setting) -> Option<String> {
             return Some(format!("timeouts: {{ upgrade: {}ms }}", limit.as_millis()));
         }
         Setting::Invalid => "no_such_key: 1",
-        Setting::StickyCookie | Setting::Variant(_) => return None,
+        Setting::StickyCookie | Setting::Variant(_) | Setting::Http2Backends => return None,
     };
     Some(line.to_owned())
 }

@@ -62,6 +62,8 @@ pub enum Setting {
     StickyCookie,
     /// Routes and weights that no other number has.
     Variant(u64),
+    /// Backends that speak HTTP/2 without TLS, and nothing else.
+    Http2Backends,
     /// A mistake: the config must be refused.
     Invalid,
     /// Longest time that a new program may take to get ready.

@@ -102,6 +102,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: cut::run,
     },
     Scenario {
+        name: "cut-http2",
+        about: "backends over HTTP/2 cut 4% of the responses: they reset the stream, send GOAWAY, or end the connection inside a frame",
+        seconds: 30,
+        rate: 400,
+        run: cut::run_over_http2,
+    },
+    Scenario {
         name: "all-down",
         about: "all backends respond 503, then are down, then recover; requests are not queued",
         seconds: 30,

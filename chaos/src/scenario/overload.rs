@@ -73,7 +73,7 @@ fn capacity(log: &Executions) -> Result<u64> {
                 total += begun.get(&entry.nonce).map_or(0, |time| entry.time - time);
                 count += 1;
             }
-            Event::Refused | Event::Probed => {}
+            Event::Refused | Event::Probed | Event::Severed => {}
         }
     }
     let each = total.checked_div(count).filter(|each| *each > 0);
