@@ -13,6 +13,8 @@ mod examples;
 mod grafana;
 #[path = "docs/packaging.rs"]
 mod packaging;
+#[path = "it/support/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use evenkeel::internals::proxy::Failure;
 use evenkeel::internals::telemetry::metrics::METRICS;
 use evenkeel_balance::policy::POLICIES;
 use evenkeel_wire::http1::Malformed;
+use skip::skip;
 
 /// Folders that hold no documentation of this project.
 const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "vendor"];
@@ -275,7 +278,7 @@ fn alert_rules_pass_their_tests() {
     ] {
         let mut promtool = std::process::Command::new("promtool");
         let Ok(output) = promtool.args(arguments).current_dir(&folder).output() else {
-            return eprintln!("skipped: promtool is not installed");
+            return skip("promtool is not installed");
         };
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::read;
+use super::skip::skip;
 
 const UNIT: &str = "packaging/systemd/evenkeel.service";
 
@@ -16,11 +17,13 @@ fn the_service_is_hardened() {
     analyze.args(["security", "--no-pager", "--offline=true"]);
     analyze.arg(format!("--threshold={EXPOSURE}"));
     let Ok(output) = analyze.arg(UNIT).current_dir(root()).output() else {
-        return eprintln!("skipped: systemd-analyze is not installed");
+        return skip("systemd-analyze is not installed");
     };
     let error = String::from_utf8_lossy(&output.stderr);
     if error.contains("unrecognized option") {
-        return eprintln!("skipped: this version of systemd-analyze does not read unit files: {error}");
+        return skip(&format!(
+            "this version of systemd-analyze does not read unit files: {error}"
+        ));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("Overall exposure level"), "{text}{error}");

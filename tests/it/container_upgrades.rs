@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::binary_upgrades::{BINARY, Folder, ask, upgrade, wait_until, waiting};
+use crate::support::ability::can_unshare;
 use crate::support::{Backend, Client, Gate, Proxy, Response};
 
 /// What makes the rest of a command line process 1 of a container. It ends with the exit code of that.
@@ -39,12 +40,7 @@ struct Process {
 impl Container {
     /// Starts it after these words; `None` where no container can be made.
     fn start(backend: &Backend, config: &str, before: &[&str]) -> Option<Self> {
-        let probe = Command::new(CONTAINER[0])
-            .args(&CONTAINER[1..])
-            .arg("true")
-            .output();
-        if !probe.as_ref().is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: this machine permits no pid namespace: {probe:?}");
+        if !can_unshare(&CONTAINER[1..]) {
             return None;
         }
         let folder = Folder::new();

@@ -8,6 +8,8 @@ use evenkeel_chaos::helper::{self, Helper};
 use evenkeel_chaos::peer;
 use evenkeel_chaos::scenario::{Context, Scenario};
 
+use crate::support::ability::skip;
+
 /// What limits that depend on timing are multiplied with: the machine runs other tests at the same time.
 const SLACK: u64 = 20;
 
@@ -29,7 +31,7 @@ fn run(name: &str, seconds: u64, rate: u64) {
     };
     let report = Scenario::find(name).unwrap().run(&context).unwrap();
     if let Some(reason) = report.skipped() {
-        eprintln!("`{name}` was not run: {reason}");
+        skip(&format!("`{name}` was not run: {reason}"));
     }
     assert!(report.has_passed(), "\n{}", report.text());
 }

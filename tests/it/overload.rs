@@ -12,6 +12,7 @@ use std::time::Duration;
 use evenkeel::internals::clock;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
+use crate::support::ability::skip;
 use crate::support::{Backend, Client, DEADLINE, Gate, Proxy, Response};
 
 /// Clock ticks per second, in which `/proc` counts CPU time.
@@ -297,7 +298,7 @@ fn thousands_of_incomplete_heads_do_not_affect_other_requests() {
     )
     .expect("a soft limit can be raised");
     if maximum.is_some_and(|maximum| maximum < 2 * SLOW as u64) {
-        eprintln!("skipped: no room for {SLOW} connections here");
+        skip(&format!("no room for {SLOW} connections here"));
         return;
     }
     let backend = Backend::saying("a");

@@ -6,6 +6,7 @@ use http::Request;
 
 use super::started;
 use crate::support::Proxy;
+use crate::support::ability::skip;
 use crate::support::http2::{Http2, request};
 
 /// Requests that are refused with another status than 400, each with its status and error code in the log.
@@ -106,11 +107,9 @@ fn refused_grpc_calls_get_a_grpc_status() {
 /// curl reports violations most clearly; skipped if it is not installed.
 #[test]
 fn curl_accepts_the_responses_to_refused_heads() {
-    let Some(version) = Command::new("curl").arg("--version").output().ok() else {
-        return;
-    };
-    if !String::from_utf8_lossy(&version.stdout).contains("HTTP2") {
-        return;
+    let version = Command::new("curl").arg("--version").output();
+    if !version.is_ok_and(|version| String::from_utf8_lossy(&version.stdout).contains("HTTP2")) {
+        return skip("there is no curl with HTTP/2 here");
     }
     let (_backend, proxy) = started();
     let long = "y".repeat(20_000);

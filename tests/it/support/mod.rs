@@ -1,6 +1,7 @@
 //! Building blocks of these tests: scripted backends, clients that send given bytes, and the balancer as a process.
 //! Everything waits for an event, at most [`DEADLINE`].
 
+pub(crate) mod ability;
 pub(crate) mod authority;
 mod backend;
 pub(crate) mod background;
@@ -16,6 +17,7 @@ pub(crate) mod oracle;
 pub(crate) mod otlp;
 mod proxy;
 pub(crate) mod reload;
+mod skip;
 pub(crate) mod tls;
 
 use std::thread;

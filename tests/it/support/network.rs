@@ -11,6 +11,8 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::SockRef;
 
+use super::ability::skip;
+
 /// The namespace's local ports.
 const PORTS: usize = 100;
 
@@ -32,7 +34,7 @@ pub(crate) fn with_few_ports(test: impl FnOnce() + Send) {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut holder) = holder else {
-        eprintln!("skipped: `unshare` cannot be started here");
+        skip("`unshare` cannot be started");
         return;
     };
     let mut line = String::new();
@@ -54,7 +56,7 @@ pub(crate) fn with_few_ports(test: impl FnOnce() + Send) {
         result.expect("the test passes");
     } else {
         drop(holder.wait());
-        eprintln!("skipped: a network of its own cannot be made here, which takes root and `ip`");
+        skip("a network of its own cannot be made, which takes root and `ip`");
     }
 }
 

@@ -8,6 +8,7 @@ use evenkeel::internals::clock;
 use rustix::process::Signal;
 
 use super::Bench;
+use crate::support::ability::skip;
 use crate::support::authority::Authority;
 use crate::support::tls::Secured;
 use crate::support::{Backend, Builder, DEADLINE, Proxy};
@@ -74,7 +75,7 @@ impl Store {
                 .stderr(Stdio::null())
                 .spawn();
             let Ok(child) = child else {
-                eprintln!("skipped: `redis-server` is not installed");
+                skip("`redis-server` is not installed");
                 return None;
             };
             let mut store = Self { child, port };
@@ -82,7 +83,7 @@ impl Store {
                 return Some(store);
             }
         }
-        eprintln!("skipped: `redis-server` does not start with TLS");
+        skip("`redis-server` does not start with TLS");
         None
     }
 
