@@ -221,9 +221,8 @@ impl Server {
         }
         // Removes Unix sockets first: a client that has found one is still accepted.
         self.listeners.close(self.is_replaced);
-        self.workers.advance(match self.is_replaced {
-            true => Stage::Leaving,
-            false => Stage::Closing,
+        self.workers.advance(Stage::Draining {
+            is_replaced: self.is_replaced,
         });
         let deadline = tokio::time::sleep(self.timeouts.drain);
         tokio::pin!(deadline);

@@ -28,12 +28,24 @@ pub(super) enum Stage {
     Prepared,
     /// Accept connections and serve them.
     Serving,
-    /// Accept no new connections, which others do from the same sockets; let running requests finish.
-    Leaving,
-    /// Accept no new connections, and close the sockets, which nobody accepts from any more; let running requests finish.
-    Closing,
+    /// A reload has lowered the number of workers: accept no new connections, which others do from the same sockets, and let running
+    /// requests finish for `timeouts.drain`.
+    Surplus,
+    /// The process ends: accept no new connections, and let running requests finish until [`Self::Ending`]. Only the process bounds
+    /// that.
+    Draining {
+        /// Whether another process accepts from the same sockets. If not, they are closed.
+        is_replaced: bool,
+    },
     /// End immediately.
     Ending,
+}
+
+impl Stage {
+    /// Whether others accept from the same sockets, so that the worker that accepts no more leaves no connection in a queue.
+    fn leaves_sockets_to_others(self) -> bool {
+        matches!(self, Self::Surplus | Self::Draining { is_replaced: true })
+    }
 }
 
 /// What a worker needs to start.
@@ -107,9 +119,9 @@ impl WorkerThread {
     }
 
     /// Completes when it has ended.
-    pub(super) async fn ended(&self) {
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut applied = self.applied.clone();
-        while applied.changed().await.is_ok() {}
+        async move { while applied.changed().await.is_ok() {} }
     }
 
     /// Completes when it has applied this generation of the list of listeners, or has ended.
@@ -194,15 +206,16 @@ async fn work(
         }
     }
     // An error: the control plane has gone without a word.
-    let last = *stage.borrow();
-    drain((&worker, &acceptor), last, stage).await;
+    let first = *stage.borrow();
+    drain((&worker, &acceptor), first, stage).await;
     Some(worker)
 }
 
-/// Accepts nothing more, and waits for the end of the connections that are open, for `timeouts.drain` at most.
+/// Accepts nothing more, and waits for the end of the connections that are open. `first` is the stage that has ended
+/// [`Stage::Serving`].
 async fn drain(
     (worker, acceptor): (&Rc<Worker>, &Rc<Acceptor>),
-    last: Stage,
+    first: Stage,
     mut stage: watch::Receiver<Stage>,
 ) {
     worker.drain();
@@ -210,25 +223,34 @@ async fn drain(
     // A reload may have changed `timeouts.drain`.
     let limit = worker.local().snapshot.timeouts.drain;
     let ending = async {
-        match last {
-            Stage::Leaving => acceptor.leave().await,
-            _ => acceptor.stop().await,
+        match first.leaves_sockets_to_others() {
+            true => acceptor.leave().await,
+            false => acceptor.stop().await,
         }
         // Connections that were accepted meanwhile.
         acceptor.drain();
         acceptor.join().await;
     };
-    tokio::select! {
-        () = ending => {}
-        _ = stage.wait_for(|stage| *stage == Stage::Ending) => {}
-        () = clock::sleep(limit), if last == Stage::Leaving => {
+    let bound = async {
+        let is_over = tokio::select! {
+            () = clock::sleep(limit), if first == Stage::Surplus => true,
+            _ = stage.wait_for(|stage| *stage != first || first == Stage::Ending) => false,
+        };
+        if is_over {
             let connections = acceptor.running();
             tracing::warn!(
                 worker = worker.index,
                 connections,
                 "Connections of a worker that ends are still open after timeouts.drain; aborting them"
             );
+        } else {
+            // From now on the process bounds the drain.
+            let _ = stage.wait_for(|stage| *stage == Stage::Ending).await;
         }
+    };
+    tokio::select! {
+        () = ending => {}
+        () = bound => {}
     }
 }
 

@@ -135,7 +135,7 @@ impl Workers {
         }
         let surplus = self.serving.split_off(prepared.wanted.min(self.serving.len()));
         for worker in surplus {
-            worker.advance(Stage::Leaving);
+            worker.advance(Stage::Surplus);
             self.leaving.push(worker);
         }
         let now = self.serving.len();
@@ -180,9 +180,12 @@ impl Workers {
     }
 
     /// Completes when all have ended.
-    pub(super) async fn all_ended(&self) {
-        for worker in self.all() {
-            worker.ended().await;
+    pub(super) fn all_ended(&self) -> impl Future<Output = ()> + use<> {
+        let ends: Vec<_> = self.all().map(WorkerThread::ended).collect();
+        async move {
+            for end in ends {
+                end.await;
+            }
         }
     }
 

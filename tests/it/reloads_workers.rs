@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use h2::client::ResponseFuture;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::http2::Http2;
@@ -209,6 +210,32 @@ fn a_websocket_on_a_worker_that_ends_is_cut_after_the_drain_and_others_stay() {
         passes(&mut ends);
     }
     assert_eq!(proxy.get("/").text(), "here");
+}
+
+/// The subject is a time span: the bound of the worker passes while the process drains.
+#[test]
+fn a_stop_gives_connections_of_a_worker_that_ends_the_time_of_the_process() {
+    const BOUND: Duration = Duration::from_secs(4);
+    let backend = Backend::saying("here");
+    let sockets = Bare::start();
+    let config = |workers, drain: &str| {
+        let timeouts = format!("timeouts: {{ drain: {drain} }}");
+        config(&backend, &sockets, workers, &timeouts)
+    };
+    let proxy = config(2, "60s").start();
+    let open = (0..4).map(|number| websocket(proxy.address(), &sockets, &format!("/socket/{number}")));
+    let mut open: Vec<_> = open.collect();
+    let began = evenkeel::internals::clock::now();
+    reloaded(&proxy, &config(1, "4s"));
+    reloaded(&proxy, &config(1, "60s"));
+    let mark = proxy.mark();
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_message(mark, "Stopping; waiting");
+    assert!(began.elapsed() < BOUND, "the machine is too slow for this test");
+    thread::sleep(BOUND.saturating_sub(began.elapsed()) + Duration::from_millis(500));
+    open.iter_mut().for_each(passes);
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait().success());
 }
 
 #[test]
