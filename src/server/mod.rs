@@ -174,7 +174,7 @@ struct Server {
     /// Whether a reload was requested by a signal during the upgrade that runs.
     is_reload_postponed: bool,
     manager: ServiceManager,
-    _pid_file: Option<PidFile>,
+    pid_file: Option<PidFile>,
     workers: Workers,
     watchers: Watchers,
     eligibility: Eligibility,
@@ -249,7 +249,7 @@ impl Server {
             role,
             is_reload_postponed: false,
             manager,
-            _pid_file: pid_file,
+            pid_file,
             workers,
             watchers: backends.watchers,
             eligibility: backends.eligibility,

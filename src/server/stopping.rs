@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::eligible::Eligibility;
+use super::pid_file::PidFile;
 use super::service_manager::ServiceManager;
 use super::signals::Event;
 use super::upgrade::Sockets;
@@ -165,6 +166,8 @@ impl Server {
             }
             Err(why) => {
                 tracing::error!(why, "Upgrade failed; this process goes on");
+                // The new process may have written its id to it before it failed.
+                self.pid_file.iter().for_each(PidFile::restore);
                 if mem::take(&mut self.is_reload_postponed) {
                     self.start_reload(ReloadRequest::default());
                 }
