@@ -80,14 +80,16 @@ pub struct Bound {
 struct UnixSocketFile {
     path: PathBuf,
     is_owned: bool,
-    /// Device and inode number: another process may have replaced the file by its own.
-    identity: (u64, u64),
+    /// Another process may have replaced the file by its own. `None` if the file was gone already.
+    identity: Option<FileIdentity>,
 }
+
+/// Device and inode number of a file.
+pub type FileIdentity = (u64, u64);
 
 impl Drop for UnixSocketFile {
     fn drop(&mut self) {
-        let is_same =
-            || fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
+        let is_same = || self.identity.is_some() && identity_of(&self.path) == self.identity;
         if self.is_owned && is_same() {
             // If it cannot be removed, the next start replaces it as stale.
             let _ = fs::remove_file(&self.path);
@@ -173,7 +175,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     let file = UnixSocketFile {
         path: path.to_owned(),
         is_owned: true,
-        identity: identity(&fs::symlink_metadata(path)?),
+        identity: identity_of(path),
     };
     // Nobody can have connected before: until the socket listens, connections are refused whatever the mode.
     fs::set_permissions(path, fs::Permissions::from_mode(UNIX_SOCKET_MODE))?;
@@ -186,11 +188,15 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
 }
 
 /// Takes over a socket that another process has bound to `address`; `is_kept_open` says whether the service manager keeps it open for
-/// the next start. The file of a Unix socket stays that process's until [`Bound::set_owned`].
+/// the next start, `known` which file it has made, if it has said so. The file of a Unix socket stays that process's until [`Bound::set_owned`].
 ///
 /// # Errors
 /// It is no such socket.
-pub fn adopt(socket: OwnedFd, address: &ListenAddress, is_kept_open: bool) -> io::Result<Bound> {
+pub fn adopt(
+    socket: OwnedFd,
+    address: &ListenAddress,
+    (is_kept_open, known): (bool, Option<FileIdentity>),
+) -> io::Result<Bound> {
     let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     let file = match address {
@@ -202,7 +208,7 @@ pub fn adopt(socket: OwnedFd, address: &ListenAddress, is_kept_open: bool) -> io
         ListenAddress::Unix(path) => Some(UnixSocketFile {
             path: path.clone(),
             is_owned: false,
-            identity: identity(&fs::symlink_metadata(path)?),
+            identity: known.or_else(|| identity_of(path)),
         }),
     };
     Ok(Bound {
@@ -242,8 +248,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn identity(file: &fs::Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
+/// Whether the address is that of a Unix socket without a file.
+pub fn is_removed(address: &ListenAddress) -> bool {
+    match address {
+        ListenAddress::Ip(_) => false,
+        ListenAddress::Unix(path) => {
+            fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        }
+    }
+}
+
+fn identity_of(path: &Path) -> Option<FileIdentity> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 impl Bound {
@@ -272,6 +289,11 @@ impl Bound {
     /// The address that it was asked for, which names it in the config.
     pub fn asked(&self) -> &ListenAddress {
         &self.asked
+    }
+
+    /// The file of a Unix socket.
+    pub fn file_identity(&self) -> Option<FileIdentity> {
+        self.file.as_ref()?.identity
     }
 
     /// Whether the file of a Unix socket is removed at the end.

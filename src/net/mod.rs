@@ -21,7 +21,9 @@ mod stream;
 mod watch;
 
 pub use accept::{ClientAddress, Listener, StdListener};
-pub use bind::{Bound, LONGEST_PATH, ListenAddress, address_of, adopt, bind, listen_beside};
+pub use bind::{
+    Bound, FileIdentity, LONGEST_PATH, ListenAddress, address_of, adopt, bind, is_removed, listen_beside,
+};
 pub use connect::{Secured, connect, connect_at};
 pub use descriptors::{is_reserved, reserve};
 pub use dial::{DialError, dial};

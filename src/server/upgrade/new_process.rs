@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::container::Role;
 use super::table::Table;
 use super::{READY, SERVE, SERVING, VARIABLE};
-use crate::net::{self, Bound, ListenAddress};
+use crate::net::{self, Bound, FileIdentity, ListenAddress};
 
 /// Time limit of the old process for one message. If it does not answer, this process serves without it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,6 +31,7 @@ struct Socket {
     descriptor: OwnedFd,
     is_owned: bool,
     is_kept_open: bool,
+    file: Option<FileIdentity>,
 }
 
 impl Inherited {
@@ -55,6 +56,7 @@ impl Inherited {
                 descriptor,
                 is_owned: false,
                 is_kept_open: true,
+                file: None,
             })
         });
         Ok(Self {
@@ -82,6 +84,7 @@ impl Inherited {
                 descriptor,
                 is_owned: entry.is_owned,
                 is_kept_open: entry.is_kept_open,
+                file: entry.file,
             })
         });
         Ok(Self {
@@ -114,9 +117,15 @@ impl Inherited {
             descriptor,
             is_owned,
             is_kept_open,
+            file,
             ..
         } = self.sockets.remove(place);
-        let adopted = net::adopt(descriptor, address, is_kept_open);
+        if !is_kept_open && net::is_removed(address) {
+            tracing::warn!(%address, "The file of a Unix socket is gone, so nobody can connect to it; binding the address anew");
+            self.unused.push(address.to_string());
+            return None;
+        }
+        let adopted = net::adopt(descriptor, address, (is_kept_open, file));
         Some(adopted.map(|bound| (bound, is_owned)))
     }
 

@@ -98,6 +98,7 @@ impl Sockets {
                 address: socket.asked().to_string(),
                 is_owned: socket.is_owned(),
                 is_kept_open: socket.is_kept_open(),
+                file: socket.file_identity(),
             });
         }
         Ok(sockets)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::ListenAddress;
+use crate::net::{FileIdentity, ListenAddress};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub(super) struct Entry {
     /// Whether the service manager keeps the socket open. Older versions do not say it.
     #[serde(default = "unknown")]
     pub(super) is_kept_open: bool,
+    /// Device and inode number of the file of a Unix socket. Older versions do not say them.
+    #[serde(default)]
+    pub(super) file: Option<FileIdentity>,
 }
 
 /// To be on the safe side: a socket that is kept open must not be made useless.
@@ -57,6 +60,7 @@ mod tests {
                 address: address.to_string(),
                 is_owned: false,
                 is_kept_open: false,
+                file: None,
             };
             assert_eq!(entry.parsed(), Some(address));
         }
