@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 
 use super::{Outcome, Streams};
 use crate::config::{self, Loaded, Report};
-use crate::server::{self, Plan, StartError};
+use crate::server::{self, Launch, Plan, StartError};
 use crate::strategy::STRATEGIES;
 use crate::telemetry::LogError;
 
@@ -92,6 +92,7 @@ const HOW_TO_RUN: &str = "name one with `-c FILE`, or give backends as arguments
 
 /// Runs the load balancer until a signal stops it. Writes only log lines to stdout.
 pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let launch = Launch::take();
     let Chosen { loaded, source, name } = match arguments.choose() {
         Ok(chosen) => chosen,
         Err(refused) => {
@@ -100,11 +101,15 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
         }
     };
     streams.warn(&loaded)?;
+    let is_from_stdin = arguments.config.as_deref().is_some_and(config::is_stdin);
     let plan = Plan {
         config: loaded.config,
         source,
         source_name: name,
         pid_file: arguments.pid_file.clone(),
+        launch,
+        no_upgrade: is_from_stdin
+            .then_some("the config came from standard input, which a new process cannot read again"),
     };
     let error = match server::run(plan, |_| {}) {
         Ok(0) => return Ok(Outcome::Fine),

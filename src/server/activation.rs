@@ -1,5 +1,6 @@
 //! The activation of a config that a reload has read: what can fail is done first, so that a reload that fails changes nothing.
 
+use std::mem;
 use std::time::Duration;
 
 use super::reload::{ReloadReport, ReloadResult};
@@ -83,6 +84,8 @@ impl Server {
         self.reloads.finish(outcome);
         if self.reloads.is_running() {
             self.notify_reloading();
+        } else if mem::take(&mut self.is_upgrade_postponed) {
+            self.start_upgrade(None);
         }
     }
 

@@ -44,6 +44,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 
 use crate::admin::{BackendChange, Command, ReloadRequest, SAMPLES_KEPT};
 use crate::clock;
@@ -69,7 +70,9 @@ use signals::{Event, Signals};
 use sources::Discovery;
 use start::{Backends, Listening};
 pub use start_error::{RoutesError, StartError};
-use upgrade::{Inherited, Upgrade};
+use stopping::Ending;
+pub use upgrade::Launch;
+use upgrade::Upgrade;
 use view::{AppState, ConfigState};
 use waiting_reload::WaitingReload;
 use watchers::Watchers;
@@ -112,6 +115,10 @@ pub struct Plan {
     pub source_name: String,
     /// The file for the id of the process.
     pub pid_file: Option<PathBuf>,
+    /// What this process was started with.
+    pub launch: Launch,
+    /// Why the process cannot be upgraded, if it cannot.
+    pub no_upgrade: Option<&'static str>,
 }
 
 /// Runs until a signal stops it; returns the exit code. That is 0, or, in process 1 of a container after an upgrade, the one of
@@ -120,21 +127,28 @@ pub struct Plan {
 /// # Errors
 /// [`StartError`] when the process cannot start. A started process returns no error.
 pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<u8, StartError> {
-    let inherited = Inherited::take().map_err(StartError::system("take over listening sockets"))?;
-    let logs = Logs::start(&plan.config.access_log)?;
-    // A second installation happens in tests only; the first one stays.
-    let _ = logs.layer(tracing::Level::INFO).install();
-    let logs = Arc::new(Mutex::new(Some(logs)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system("start the control runtime"))?;
+    // Before anything that takes long: a signal without a handler ends the process, and the kernel drops it in process 1 of a container.
+    let signals = runtime.block_on(async { Ok((Signals::new()?, Signals::new()?)) });
+    let (signals, mut at_start) = signals.map_err(StartError::system("receive signals"))?;
+    let logs = Logs::start(&plan.config.access_log)?;
+    // A second installation happens in tests only; the first one stays.
+    let _ = logs.layer(tracing::Level::INFO).install();
+    let logs = Arc::new(Mutex::new(Some(logs)));
     let result: Result<_, StartError> = runtime.block_on(async {
-        let mut server = Server::start(plan, inherited, &logs, on_start).await?;
-        server.serve().await;
-        server.drain().await;
-        server.admin.finish().await;
-        Ok(server.join().await)
+        let started = tokio::select! {
+            // The other branch would lose a process that was told to serve; both branches see each signal.
+            biased;
+            started = Server::start(plan, &logs, signals, on_start) => started?,
+            () = at_start.stop() => {
+                tracing::info!("Stop requested during the start");
+                return Ok(None);
+            }
+        };
+        Ok(started.live().await)
     });
     // Does not wait for probes and lookups that are blocked in a system call.
     runtime.shutdown_background();
@@ -173,7 +187,13 @@ struct Server {
     role: Role,
     /// Whether a reload was requested by a signal during the upgrade that runs.
     is_reload_postponed: bool,
+    /// Whether an upgrade was requested by a signal during the reload that runs.
+    is_upgrade_postponed: bool,
+    /// Why this process cannot be upgraded, if it cannot.
+    no_upgrade: Option<&'static str>,
     manager: ServiceManager,
+    /// When `WATCHDOG=1` is due.
+    watchdog: Option<Interval>,
     pid_file: Option<PidFile>,
     workers: Workers,
     watchers: Watchers,
@@ -191,11 +211,13 @@ struct Server {
 impl Server {
     async fn start(
         plan: Plan,
-        mut inherited: Inherited,
         logs: &Arc<Mutex<Option<Logs>>>,
+        signals: Signals,
         on_start: impl FnOnce(&Running),
     ) -> Result<Self, StartError> {
         let mut config = plan.config;
+        let Launch { program, inherited } = plan.launch;
+        let mut inherited = inherited.map_err(StartError::system("take over listening sockets"))?;
         let role = Role::of_this_process(inherited.take_pipe())?;
         let manager = ServiceManager::of_this_process(inherited.is_upgrade(), role.is_supervised());
         let descriptors = limits::raise_descriptors();
@@ -222,7 +244,6 @@ impl Server {
         let (mut admin, requests) = AdminApi::new(&state);
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
         let pid_file = plan.pid_file.map(PidFile::prepare).transpose()?;
-        let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let mut workers = Workers::new(&state, listeners.list(), backends.workers);
         let prepared = workers.prepare(backends.workers)?;
         let ready = inherited.ready();
@@ -244,10 +265,13 @@ impl Server {
             state,
             listeners,
             admin,
-            upgrade: Upgrade::new(),
+            upgrade: Upgrade::new(program),
             is_replaced: false,
             role,
             is_reload_postponed: false,
+            is_upgrade_postponed: false,
+            no_upgrade: plan.no_upgrade,
+            watchdog: stopping::watchdog(&manager),
             manager,
             pid_file,
             workers,
@@ -264,17 +288,26 @@ impl Server {
         })
     }
 
+    /// Serves and drains. Returns what remains of process 1 of a container that was replaced.
+    async fn live(mut self) -> Option<(Supervisor, Signals)> {
+        match self.serve().await {
+            Ending::Drain => self.drain().await,
+            Ending::Abort => {
+                self.manager.stopping();
+                self.abort();
+            }
+        }
+        self.admin.finish().await;
+        self.join().await
+    }
+
     /// Handles signals, commands and health changes until a stop signal, or until another process serves.
-    async fn serve(&mut self) {
+    async fn serve(&mut self) -> Ending {
         self.config_watch.configure(&self.reloads);
-        let mut watchdog = stopping::watchdog(&self.manager);
         loop {
             tokio::select! {
                 event = self.signals.next() => match event {
-                    Event::Stop => {
-                        self.give_up_upgrade().await;
-                        break;
-                    }
+                    Event::Stop => return self.give_up_upgrade().await,
                     Event::Reload => self.start_reload(ReloadRequest::default()),
                     Event::ReopenLogs => self.reopen_logs(),
                     Event::Upgrade => self.start_upgrade(None),
@@ -285,8 +318,8 @@ impl Server {
                     Command::Plan(request) => self.reloads.plan(request),
                     Command::Upgrade(reply) => self.start_upgrade(Some(reply)),
                 },
-                result = self.upgrade.ended() => if self.finish_upgrade(result, false) { break },
-                () = stopping::next(&mut watchdog) => self.notify_watchdog(),
+                result = self.upgrade.ended() => if self.finish_upgrade(result, false) { return Ending::Drain },
+                () = stopping::next(&mut self.watchdog) => self.notify_watchdog(),
                 Some(change) = self.operations.recv() => self.change_backend(change),
                 read = self.reloads.read(), if self.waiting.is_none() => self.prepare_reload(read).await,
                 reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)).await,

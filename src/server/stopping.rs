@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::{future, io, mem};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -12,16 +12,18 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::eligible::Eligibility;
 use super::pid_file::PidFile;
 use super::service_manager::ServiceManager;
-use super::signals::Event;
+use super::signals::{self, Event};
 use super::upgrade::Sockets;
 use super::{Server, Stage};
-use crate::admin::{Readiness, ReloadRequest};
+use crate::admin::{Command, NotPlanned, Readiness, ReloadRequest};
 use crate::clock;
 use crate::health::{Change, State};
 use crate::proxy::SnapshotCell;
 
 /// Longest wait for the first probes of all backends, before a new process takes over.
 const FIRST_PROBES: Duration = Duration::from_secs(3);
+/// Why a reload or an upgrade is not done any more.
+const STOPS: &str = "this process is stopping";
 /// Interval at which they are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -64,6 +66,22 @@ pub(super) async fn next(interval: &mut Option<Interval>) {
         Some(interval) => drop(interval.tick().await),
         None => future::pending().await,
     }
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It lets running requests finish.
+    Drain,
+    /// It aborts them: a second stop signal has come.
+    Abort,
+}
+
+/// What happens to a process that stops.
+enum Happened {
+    Signal(Event),
+    /// Nobody serves any more, because the process that has replaced this one has failed.
+    ServerFailed,
 }
 
 impl Server {
@@ -114,8 +132,14 @@ impl Server {
         self.manager.reloading(microseconds);
     }
 
-    /// Starts an upgrade, unless one runs already.
+    /// Starts an upgrade, unless one runs already. One that a signal requests during a reload waits for the end of that, as those over
+    /// the admin API do.
     pub(super) fn start_upgrade(&mut self, reply: Option<oneshot::Sender<Result<u32, String>>>) {
+        self.is_upgrade_postponed = self.reloads.is_running();
+        if self.is_upgrade_postponed {
+            tracing::info!("Upgrade postponed: a reload is running");
+            return;
+        }
         let sockets = match self.may_upgrade() {
             Ok(sockets) => sockets,
             Err(why) => {
@@ -129,15 +153,8 @@ impl Server {
     }
 
     fn may_upgrade(&mut self) -> Result<Sockets, String> {
-        let refusal = match () {
-            () if self.upgrade.is_running() => "another upgrade is running",
-            () if self.reloads.is_running() => "a reload is running; try again",
-            () if self.state.config_state().source == "stdin" => {
-                "the config came from standard input, which a new process cannot read again"
-            }
-            () => "",
-        };
-        if !refusal.is_empty() {
+        let running = self.upgrade.is_running().then_some("another upgrade is running");
+        if let Some(refusal) = running.or(self.no_upgrade) {
             return Err(refusal.to_owned());
         }
         let bound = self.listeners.sockets().chain(self.admin.socket());
@@ -178,9 +195,9 @@ impl Server {
 
     /// Gives up an upgrade that runs, before this process stops. If the new process was told to serve already, it is awaited
     /// and stopped too. A second stop signal ends the wait.
-    pub(super) async fn give_up_upgrade(&mut self) {
+    pub(super) async fn give_up_upgrade(&mut self) -> Ending {
         if !self.upgrade.is_running() {
-            return;
+            return Ending::Drain;
         }
         tracing::info!("Stop requested; giving up the upgrade");
         self.is_reload_postponed = false;
@@ -188,18 +205,29 @@ impl Server {
         let result = loop {
             tokio::select! {
                 result = self.upgrade.ended() => break result,
-                event = self.signals.next() => if event == Event::Stop { return },
+                event = self.signals.next() => {
+                    if event == Event::Stop {
+                        self.upgrade.told().into_iter().for_each(|process| self.stop_other(process, true));
+                        return Ending::Abort;
+                    }
+                    self.act_while_stopping(event);
+                }
             }
         };
         let process = result.clone().ok();
-        // A service manager sends the signal to all processes of the service, and process 1 of a container to all that serve: a
-        // second one would cut requests.
         if self.finish_upgrade(result, true)
-            && !self.manager.is_present()
-            && !self.role.is_supervised()
             && let Some(process) = process.and_then(|process| Pid::from_raw(process.cast_signed()))
         {
-            let _ = kill_process(process, Signal::TERM);
+            self.stop_other(process, false);
+        }
+        Ending::Drain
+    }
+
+    /// Stops the new process, as this one was stopped. A service manager sends the signal to all processes of the service, and process 1
+    /// of a container to all that serve: a second one would cut requests.
+    fn stop_other(&self, process: Pid, is_second: bool) {
+        if !self.manager.is_present() && !self.role.is_supervised() {
+            signals::stop(process, is_second);
         }
     }
 
@@ -209,7 +237,7 @@ impl Server {
         if !self.is_replaced {
             self.manager.stopping();
             if !self.wait_before_drain().await {
-                self.workers.advance(Stage::Ending);
+                self.abort();
                 return;
             }
         }
@@ -227,28 +255,57 @@ impl Server {
         self.workers.advance(Stage::Draining {
             is_replaced: self.is_replaced,
         });
+        let ended = self.workers.all_ended();
         let deadline = tokio::time::sleep(self.timeouts.drain);
-        tokio::pin!(deadline);
+        tokio::pin!(deadline, ended);
         loop {
             tokio::select! {
-                () = self.workers.all_ended() => return,
+                () = &mut ended => return,
                 () = &mut deadline => break,
-                event = self.signals.next() => {
-                    if event == Event::ReopenLogs {
-                        self.reopen_logs();
-                    }
+                happened = self.next_while_stopping() => {
+                    let Happened::Signal(event) = happened else { break };
+                    self.act_while_stopping(event);
                     if self.role.ends_drain(event) { break }
                 }
-                () = self.role.changed(), if !self.upgrade.is_running() => if self.role.has_failed() { break },
-                Some(change) = self.changes.recv() => self.apply_health_changes(change),
-                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
             }
         }
+        self.abort();
+    }
+
+    /// Aborts the requests that still run.
+    pub(super) fn abort(&self) {
         tracing::warn!("Stopping now; aborting the remaining requests");
         if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.stop_waiting();
         }
         self.workers.advance(Stage::Ending);
+    }
+
+    /// Waits until something happens to a process that stops, and does meanwhile what it still has to do.
+    async fn next_while_stopping(&mut self) -> Happened {
+        loop {
+            tokio::select! {
+                event = self.signals.next() => return Happened::Signal(event),
+                () = self.role.changed(), if !self.upgrade.is_running() => if self.role.has_failed() { return Happened::ServerFailed },
+                Some(change) = self.changes.recv() => self.apply_health_changes(change),
+                Some(change) = self.operations.recv() => self.change_backend(change),
+                Some(command) = self.commands.recv() => refuse(command),
+                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
+                // Workers end one after the other: only the control plane still says that it makes progress.
+                () = next(&mut self.watchdog), if !self.is_replaced => self.manager.alive(),
+            }
+        }
+    }
+
+    /// Acts on a signal while this process stops. What is meant for the process that serves, process 1 of a container passes on.
+    fn act_while_stopping(&self, event: Event) {
+        match event {
+            Event::ReopenLogs => self.reopen_logs(),
+            Event::Reload | Event::Upgrade if self.role.is_supervised() && self.is_replaced => {}
+            Event::Reload => tracing::warn!("Reload ignored: {STOPS}"),
+            Event::Upgrade => tracing::warn!("Upgrade ignored: {STOPS}"),
+            Event::Stop => {}
+        }
     }
 
     /// Closes the listeners whose sockets the process that serves now has not taken, as a reload would.
@@ -281,10 +338,29 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut deadline => return true,
-                event = self.signals.next() => if event == Event::Stop { return false },
-                Some(change) = self.changes.recv() => self.apply_health_changes(change),
-                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
+                happened = self.next_while_stopping() => match happened {
+                    Happened::Signal(Event::Stop) => return false,
+                    Happened::Signal(event) => self.act_while_stopping(event),
+                    Happened::ServerFailed => {}
+                },
             }
         }
+    }
+}
+
+/// Refuses a command: this process stops.
+fn refuse(command: Command) {
+    // The client may have left.
+    match command {
+        Command::Reload(request) => {
+            let reply = request.reply.map(|reply| reply.send(Err(vec![STOPS.to_owned()])));
+            drop(reply);
+        }
+        Command::Plan(request) => drop(
+            request
+                .reply
+                .send(Err(NotPlanned::Invalid(vec![STOPS.to_owned()]))),
+        ),
+        Command::Upgrade(reply) => drop(reply.send(Err(STOPS.to_owned()))),
     }
 }

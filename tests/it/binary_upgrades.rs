@@ -65,7 +65,7 @@ impl Folder {
     }
 
     /// Starts the copy, after these words.
-    fn start(&self, backend: &Backend, config: &str, before: &[&str]) -> Proxy {
+    pub(crate) fn start(&self, backend: &Backend, config: &str, before: &[&str]) -> Proxy {
         let builder = Proxy::before(&[backend]).config(config);
         fs::write(self.path("config.yaml"), builder.text()).unwrap();
         let (program, config, pid) = (self.text("program"), self.text("config.yaml"), self.text("pid"));
@@ -74,7 +74,7 @@ impl Folder {
     }
 
     /// The process that serves, by its file.
-    fn serving(&self) -> Option<Pid> {
+    pub(crate) fn serving(&self) -> Option<Pid> {
         pid_of(&fs::read_to_string(self.path("pid")).ok()?)
     }
 }
@@ -88,7 +88,7 @@ impl Drop for Folder {
     }
 }
 
-fn pid_of(text: &str) -> Option<Pid> {
+pub(crate) fn pid_of(text: &str) -> Option<Pid> {
     Pid::from_raw(text.trim().parse().ok()?)
 }
 
@@ -263,7 +263,8 @@ fn the_service_manager_is_told_of_start_upgrade_and_stop() {
             }
         }
     };
-    let proxy = folder.start(&backend, "", &["env", &variable, "WATCHDOG_USEC=200000"]);
+    let config = "timeouts: { drain_delay: 2s }";
+    let proxy = folder.start(&backend, config, &["env", &variable, "WATCHDOG_USEC=200000"]);
     wait_for("READY=1\n");
     wait_for("WATCHDOG=1");
     proxy.signal(Signal::HUP);
@@ -276,6 +277,7 @@ fn the_service_manager_is_told_of_start_upgrade_and_stop() {
     assert_ne!(serving, proxy.pid());
     kill_process(serving, Signal::TERM).unwrap();
     wait_for("STOPPING=1\n");
+    wait_for("WATCHDOG=1");
 }
 
 #[test]

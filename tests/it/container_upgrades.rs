@@ -15,31 +15,31 @@ use crate::support::ability::can_unshare;
 use crate::support::{Backend, Client, Gate, Proxy, Response};
 
 /// What makes the rest of a command line process 1 of a container. It ends with the exit code of that.
-const CONTAINER: &[&str] = &["unshare", "-r", "--pid", "--kill-child", "--mount-proc"];
+pub(crate) const CONTAINER: &[&str] = &["unshare", "-r", "--pid", "--kill-child", "--mount-proc"];
 /// What process 1 logs when another process serves and its own requests have ended.
-const STAYS: &str = "Drained; stays as process 1";
+pub(crate) const STAYS: &str = "Drained; stays as process 1";
 
 /// The program as process 1 of a container.
-struct Container {
-    proxy: Proxy,
+pub(crate) struct Container {
+    pub(crate) proxy: Proxy,
     folder: Folder,
     /// Process 1, as this process sees it.
-    first: Pid,
+    pub(crate) first: Pid,
 }
 
 /// A process of the container.
 #[derive(Debug)]
-struct Process {
-    pid: Pid,
-    parent: i32,
+pub(crate) struct Process {
+    pub(crate) pid: Pid,
+    pub(crate) parent: i32,
     /// Its id in the container.
-    inner: i32,
-    is_zombie: bool,
+    pub(crate) inner: i32,
+    pub(crate) is_zombie: bool,
 }
 
 impl Container {
     /// Starts it after these words; `None` where no container can be made.
-    fn start(backend: &Backend, config: &str, before: &[&str]) -> Option<Self> {
+    pub(crate) fn start(backend: &Backend, config: &str, before: &[&str]) -> Option<Self> {
         if !can_unshare(&CONTAINER[1..]) {
             return None;
         }
@@ -60,7 +60,7 @@ impl Container {
     }
 
     /// A container that an upgrade has replaced once.
-    fn replaced(backend: &Backend, config: &str) -> Option<Self> {
+    pub(crate) fn replaced(backend: &Backend, config: &str) -> Option<Self> {
         let container = Self::start(backend, config, &[])?;
         let mark = container.proxy.mark();
         container.upgrade();
@@ -69,13 +69,13 @@ impl Container {
     }
 
     /// The id of the process that serves, by its file.
-    fn serving(&self) -> i32 {
+    pub(crate) fn serving(&self) -> i32 {
         let text = fs::read_to_string(self.folder.path("id")).unwrap();
         text.trim().parse().unwrap()
     }
 
     /// All processes that have process 1 as an ancestor.
-    fn family(&self) -> Vec<Process> {
+    pub(crate) fn family(&self) -> Vec<Process> {
         let mut family = vec![self.first.as_raw_nonzero().get()];
         let (mut rest, mut found) = (processes(), Vec::new());
         while let Some(at) = rest.iter().position(|process| family.contains(&process.parent)) {
@@ -86,18 +86,18 @@ impl Container {
         found
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.first, signal).unwrap();
     }
 
     /// Kills the process with this id in the container.
-    fn kill(&self, inner: i32) {
+    pub(crate) fn kill(&self, inner: i32) {
         let family = self.family();
         let process = family.iter().find(|process| process.inner == inner);
         kill_process(process.unwrap().pid, Signal::KILL).unwrap();
     }
 
-    fn upgrade(&self) {
+    pub(crate) fn upgrade(&self) {
         let before = self.serving();
         let output = upgrade(&self.proxy);
         assert!(output.status.success(), "{output:?}");
@@ -107,19 +107,19 @@ impl Container {
     }
 
     /// The same, until the process that was replaced drains.
-    fn upgrade_and_drain(&self) {
+    pub(crate) fn upgrade_and_drain(&self) {
         let mark = self.proxy.mark();
         self.upgrade();
         self.proxy.wait_for_message(mark, "Stopping");
     }
 
-    fn stop(self) -> ExitStatus {
+    pub(crate) fn stop(self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.proxy.wait()
     }
 
     /// A request that waits in the process that serves, for the `number`th response of the backend that waits.
-    fn hold(&self, backend: &Backend, number: usize) -> Client {
+    pub(crate) fn hold(&self, backend: &Backend, number: usize) -> Client {
         let mut client = self.proxy.client();
         client.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
         backend.wait_for_requests_where(number, |request| request.start().contains("/held"));
@@ -128,7 +128,7 @@ impl Container {
 }
 
 /// All processes of the machine that can be read.
-fn processes() -> Vec<Process> {
+pub(crate) fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| process(&entry.path())).collect()
 }
@@ -171,7 +171,7 @@ fn descriptors(pid: Pid) -> Vec<String> {
 }
 
 /// A backend that responds to `/held` when the gate opens.
-fn holding(gate: &Gate) -> Backend {
+pub(crate) fn holding(gate: &Gate) -> Backend {
     let gate = gate.clone();
     Backend::start(move |request| match request.start().contains("/held") {
         true => Response::ok("held").after(&gate),
@@ -179,7 +179,7 @@ fn holding(gate: &Gate) -> Backend {
     })
 }
 
-const UNPROBED: &str = "workers: 1\nhealth_check: { kind: none }";
+pub(crate) const UNPROBED: &str = "workers: 1\nhealth_check: { kind: none }";
 
 #[test]
 fn upgrades_of_process_1_and_of_those_after_it_fail_no_request() {

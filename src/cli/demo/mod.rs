@@ -15,7 +15,7 @@ use clap::Args;
 use super::{Outcome, Streams};
 use crate::config::{self, Config, Loaded, Report};
 use crate::net::ListenAddress;
-use crate::server::{self, Plan, Running, StartError};
+use crate::server::{self, Launch, Plan, Running, StartError};
 use crate::telemetry::access_log::{SinkSettings, Target};
 use backends::Backends;
 use traffic::{Load, Traffic};
@@ -98,6 +98,7 @@ fn rate(text: &str) -> Result<u32, String> {
 
 /// Runs the demo until a signal stops it. Writes only log lines to stdout.
 pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let launch = Launch::take();
     let backends = match Backends::start(arguments.backend_port, &arguments.reserved()) {
         Ok(backends) => backends,
         Err(error) => {
@@ -126,6 +127,10 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
         source: None,
         source_name: "demo".to_owned(),
         pid_file: None,
+        launch,
+        no_upgrade: Some(
+            "a demo cannot be upgraded, because its backends end with its process; start it again",
+        ),
     };
     let load = arguments.load();
     let mut printed = Ok(());

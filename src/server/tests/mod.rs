@@ -167,9 +167,11 @@ impl Bench {
             source: None,
             source_name: "test".to_owned(),
             pid_file: None,
+            launch: Launch::take(),
+            no_upgrade: None,
         };
         let mut addresses = Vec::new();
-        let server = Server::start(plan, Inherited::default(), &logs, |running| {
+        let server = Server::start(plan, &logs, Signals::new().unwrap(), |running| {
             addresses.clone_from(&running.addresses)
         });
         let server = server.await.unwrap();

@@ -5,10 +5,12 @@
 //! Both talk over a Unix socket that the new process is started with as its standard input. No other child can inherit
 //! anything, because descriptors are passed as messages.
 
+mod launch;
 mod new_process;
 mod old_process;
 mod table;
 
+pub use launch::Launch;
 pub(super) use new_process::Inherited;
 pub(super) use old_process::{Sockets, Upgrade};
 

@@ -2,11 +2,9 @@
 //! not block.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{future, thread};
 
+use rustix::process::Pid;
 use tokio::sync::oneshot;
 
 use super::super::container::is_process_1;
@@ -33,8 +32,6 @@ const END_LIMIT: Duration = Duration::from_secs(1);
 const UNUSED_BOUND: u64 = 1 << 20;
 /// Interval at which that is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// What the kernel appends to the path of a program that was replaced or removed.
-const DELETED: &[u8] = b" (deleted)";
 
 /// What is answered to whom has requested the upgrade.
 pub(in super::super) type Reply = oneshot::Sender<Result<u32, String>>;
@@ -61,8 +58,8 @@ struct Running {
 enum Stage {
     /// The new process has accepted nothing. The upgrade can be given up over this channel.
     Building(Option<UnixStream>),
-    /// It was told to serve, and may have accepted connections: it is not killed any more.
-    Told,
+    /// The process with this id was told to serve, and may have accepted connections: it is not killed any more.
+    Told(u32),
     /// It serves, and has not taken the sockets with these addresses.
     Serving(Vec<String>),
     /// The upgrade was given up before that.
@@ -106,11 +103,10 @@ impl Sockets {
 }
 
 impl Upgrade {
-    /// None runs. Called at the start of the process: the kernel follows a program that is renamed, such as to keep it, and its path
-    /// would lead to the old one later.
-    pub(in super::super) fn new() -> Self {
+    /// None runs. `program` is the path that an upgrade starts, or why it is unknown.
+    pub(in super::super) fn new(program: Result<PathBuf, String>) -> Self {
         Self {
-            program: program().map_err(|error| format!("the path of this program is unknown: {error}")),
+            program,
             running: None,
             unused: Vec::new(),
         }
@@ -154,6 +150,15 @@ impl Upgrade {
         }
     }
 
+    /// The process that was told to serve and has not said yet that it does.
+    pub(in super::super) fn told(&self) -> Option<Pid> {
+        let stage = self.running.as_ref()?.stage.lock();
+        match &*stage.unwrap_or_else(PoisonError::into_inner) {
+            Stage::Told(process) => Pid::from_raw(process.cast_signed()),
+            _ => None,
+        }
+    }
+
     /// Waits for the end of the upgrade: the id of the process that serves now, or why there is none. Forever while none runs.
     pub(in super::super) async fn ended(&mut self) -> Result<u32, String> {
         let Some(running) = &mut self.running else {
@@ -178,14 +183,6 @@ impl Upgrade {
         let address = address.to_string();
         self.unused.contains(&address)
     }
-}
-
-/// The path that this program was started from, also if another file is there now.
-fn program() -> io::Result<PathBuf> {
-    let path = std::env::current_exe()?;
-    let bytes = path.as_os_str().as_bytes();
-    let bytes = bytes.strip_suffix(DELETED).unwrap_or(bytes);
-    Ok(OsStr::from_bytes(bytes).into())
 }
 
 /// Starts the program again and hands over to it. Blocks.
@@ -215,7 +212,7 @@ fn replace(
     drop(command);
     let mut child = started.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
     let messages = Messages::of(child.stderr.take());
-    match hand_over(&channel, sockets, stage, deadline) {
+    match hand_over(&channel, sockets, (stage, child.id()), deadline) {
         Ok(()) => Ok(child.id()),
         Err(error) => {
             // A process that does not serve yet must not take the end of the channel for the end of this process.
@@ -230,7 +227,7 @@ fn replace(
 fn hand_over(
     channel: &UnixStream,
     sockets: &Sockets,
-    stage: &Mutex<Stage>,
+    (stage, process): (&Mutex<Stage>, u32),
     deadline: Instant,
 ) -> io::Result<()> {
     let lock = || stage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,7 +260,7 @@ fn hand_over(
         }
         let mut writer = channel;
         writer.write_all(SERVE)?;
-        *stage = Stage::Told;
+        *stage = Stage::Told(process);
     }
     // No time limit: it may serve already, and to kill it would cut its connections.
     channel.set_read_timeout(None)?;
@@ -303,7 +300,7 @@ fn why_failed(child: &mut Child, error: &io::Error, stage: &Mutex<Stage>) -> Str
             kill(child);
             return "the upgrade was given up, because this process stops".to_owned();
         }
-        Stage::Told | Stage::Serving(_) => true,
+        Stage::Told(_) | Stage::Serving(_) => true,
         Stage::Building(_) => false,
     };
     if !is_told && matches!(error.kind(), WouldBlock | TimedOut) {
