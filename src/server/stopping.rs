@@ -158,9 +158,9 @@ impl Server {
             return Err(refusal.to_owned());
         }
         let bound = self.listeners.sockets().chain(self.admin.socket());
-        let pipe = self.role.pipe();
-        let pipe = pipe.map_err(|error| format!("cannot make a pipe for the new process: {error}"))?;
-        Sockets::of(bound, pipe)
+        let passed = self.role.pass();
+        let passed = passed.map_err(|error| format!("cannot make a pipe for the new process: {error}"))?;
+        Sockets::of(bound, passed)
             .map_err(|error: io::Error| format!("cannot duplicate a listening socket: {error}"))
     }
 

@@ -341,6 +341,61 @@ fn the_container_fails_at_once_when_a_later_process_is_killed_while_the_one_befo
     gate.open();
 }
 
+/// Process 1 drains, the first upgrade drains, the second one drains too, and the third one serves.
+#[test]
+fn the_end_of_a_process_that_drains_ends_no_request_of_those_before_it() {
+    let gate = Gate::default();
+    let backend = holding(&gate);
+    let Some(container) = Container::start(&backend, UNPROBED, &[]) else {
+        return;
+    };
+    let mut of_first = container.hold(&backend, 1);
+    container.upgrade_and_drain();
+    let mut of_second = container.hold(&backend, 2);
+    let second = container.serving();
+    container.upgrade_and_drain();
+    let _of_third = container.hold(&backend, 3);
+    let third = container.serving();
+    container.upgrade_and_drain();
+    let before = container.family().len();
+    container.kill(third);
+    wait_until("its parent has seen that it has ended", || {
+        let family = container.family();
+        let ended = family.iter().find(|process| process.inner == third);
+        family.len() < before || ended.is_some_and(|process| process.is_zombie)
+    });
+    // A signal that comes after the end of a child is handled after it.
+    let mark = container.proxy.mark();
+    container.signal(Signal::USR1);
+    for _ in 0..3 {
+        container.proxy.wait_for_message(mark, "Reopening log files");
+    }
+    assert!(ask(container.proxy.address(), "/").unwrap().ends_with("hello"));
+    assert!(container.family().iter().any(|process| process.inner == second));
+    gate.open();
+    assert_eq!(of_first.read().text(), "held");
+    assert_eq!(of_second.read().text(), "held");
+    assert!(container.stop().success());
+}
+
+/// The one that served was the child of one that has ended, so only process 1 knows.
+#[test]
+fn the_container_fails_at_once_when_the_one_that_serves_is_killed_while_an_earlier_one_drains() {
+    let gate = Gate::default();
+    let backend = holding(&gate);
+    let Some(container) = Container::replaced(&backend, UNPROBED) else {
+        return;
+    };
+    let _held = container.hold(&backend, 1);
+    container.upgrade_and_drain();
+    let mark = container.proxy.mark();
+    container.upgrade();
+    container.proxy.wait_for_message(mark, "Stopped");
+    container.kill(container.serving());
+    assert_eq!(container.proxy.wait().code(), Some(137));
+    gate.open();
+}
+
 #[test]
 fn a_new_process_that_cannot_serve_leaves_process_1_as_it_was() {
     let backend = Backend::saying("hello");

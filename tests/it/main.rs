@@ -18,6 +18,7 @@ mod binary_upgrades;
 mod boundaries;
 mod command_line;
 mod config_watch;
+mod container_inits;
 mod container_upgrades;
 mod ctl;
 mod demo;

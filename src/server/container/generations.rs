@@ -16,34 +16,67 @@ pub(super) struct Generations {
     running: Vec<Pid>,
     /// The last one that began to serve, and its exit code once it has ended.
     latest: Option<(Pid, Option<u8>)>,
-    is_stopping: bool,
+    /// Stop signals so far: none, the first, or the second too, which aborts requests.
+    stops: Stops,
     /// Whether none is left that could say that another one serves.
     is_closed: bool,
 }
 
+/// The stop signals that process 1 has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stops {
+    #[default]
+    None,
+    First,
+    Second,
+}
+
 impl Generations {
-    /// A process serves; it may be said more than once. Returns whether it has to be stopped, because it does not know yet that
-    /// a stop was requested.
-    pub(super) fn serves(&mut self, process: Pid) -> bool {
+    /// A process serves; it may be said more than once. Returns the stops that were requested before and that it does not know of.
+    pub(super) fn serves(&mut self, process: Pid) -> Stops {
         if self.running.contains(&process) {
-            return false;
+            return Stops::None;
         }
         self.running.push(process);
         self.latest = Some((process, None));
-        self.is_stopping
+        self.stops
     }
 
     /// The processes that a signal to process 1 is meant for. All of them get a stop signal: one that drains already goes on at
     /// the first one, and aborts at the second.
     pub(super) fn receivers(&mut self, event: Event) -> &[Pid] {
-        let serving = self.running.len().saturating_sub(1);
         match event {
             Event::Stop => {
-                self.is_stopping = true;
+                self.stops = match self.stops {
+                    Stops::None => Stops::First,
+                    _ => Stops::Second,
+                };
                 &self.running
             }
             Event::ReopenLogs => &self.running,
-            Event::Reload | Event::Upgrade => self.running.get(serving..).unwrap_or_default(),
+            Event::Reload | Event::Upgrade => self.serving(),
+        }
+    }
+
+    /// The stops that were requested so far.
+    pub(super) fn stops(&self) -> Stops {
+        self.stops
+    }
+
+    /// The process that serves, unless it has ended: those before it drain, and none of them takes its place.
+    fn serving(&self) -> &[Pid] {
+        let latest = self.latest.map(|(process, _)| process);
+        match self.running.split_last() {
+            Some((last, _)) if Some(*last) == latest => std::slice::from_ref(last),
+            _ => &[],
+        }
+    }
+
+    /// The processes that still drain although nobody serves or will, because the one that served has failed.
+    pub(super) fn abandoned(&self) -> &[Pid] {
+        match self.latest {
+            Some((_, Some(code))) if code != 0 && self.is_closed => &self.running,
+            _ => &[],
         }
     }
 
@@ -92,8 +125,8 @@ mod tests {
     /// Process 7 has replaced process 1, and process 9 has replaced process 7.
     fn two() -> Generations {
         let mut generations = Generations::default();
-        assert!(!generations.serves(pid(7)));
-        assert!(!generations.serves(pid(9)));
+        assert_eq!(generations.serves(pid(7)), Stops::None);
+        assert_eq!(generations.serves(pid(9)), Stops::None);
         generations
     }
 
@@ -115,12 +148,31 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_serves_only_after_the_stop_is_stopped_once() {
+    fn a_process_that_serves_only_after_a_stop_gets_as_many_as_there_were() {
         let mut generations = two();
         generations.receivers(Event::Stop);
-        assert!(!generations.serves(pid(9)), "it has got the signal");
-        assert!(generations.serves(pid(11)));
-        assert!(!generations.serves(pid(11)));
+        assert_eq!(generations.serves(pid(9)), Stops::None, "it has got the signal");
+        assert_eq!(generations.serves(pid(11)), Stops::First);
+        assert_eq!(generations.serves(pid(11)), Stops::None);
+        generations.receivers(Event::Stop);
+        assert_eq!(generations.serves(pid(13)), Stops::Second);
+    }
+
+    #[test]
+    fn one_that_drains_is_not_taken_for_the_one_that_serves() {
+        let mut generations = two();
+        generations.ended(pid(7), 137);
+        assert_eq!(generations.receivers(Event::Reload), [pid(9)]);
+        let mut generations = two();
+        generations.ended(pid(9), 137);
+        assert!(generations.receivers(Event::Upgrade).is_empty());
+        assert!(generations.abandoned().is_empty(), "another may begin to serve");
+        generations.closed();
+        assert_eq!(generations.abandoned(), [pid(7)]);
+        let mut generations = two();
+        generations.ended(pid(9), 0);
+        generations.closed();
+        assert!(generations.abandoned().is_empty(), "it was stopped");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! Upgrades in a container, which ends with its process 1. If that is Evenkeel, it stays after an upgrade, holds nothing any more,
-//! and passes signals on to the processes that have replaced it: a [`Supervisor`]. Before an upgrade there is no second process.
+//! Upgrades in a container, which ends with the process that was started first. If that is Evenkeel, it stays after an upgrade, holds
+//! nothing any more, and passes signals on to the processes that have replaced it: a [`Supervisor`]. Before an upgrade there is no second
+//! process. Usually it is process 1 of the container, and is called so here also where it runs under an init program.
 
+mod first;
 mod generations;
 mod later;
 mod supervisor;
@@ -33,13 +35,23 @@ enum Place {
     Later(Later),
 }
 
+/// What a new process gets in a container.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// The pipe to process 1.
+    pub(super) pipe: Option<OwnedFd>,
+    /// Whether it gets a process group of its own. A terminal signals all processes of its group; process 1 passes signals on, and a
+    /// second one would cut requests.
+    pub(super) has_own_group: bool,
+}
+
 impl Role {
     /// The role of this process. `pipe` is the pipe to process 1, if the process that this one replaces has passed it.
     pub(super) fn of_this_process(pipe: Option<OwnedFd>) -> Result<Self, StartError> {
         let error = StartError::system("receive signals");
         let place = match pipe {
             Some(pipe) => Place::Later(Later::new(pipe).map_err(error)?),
-            None if is_process_1() => Place::First(Supervisor::new().map_err(error)?),
+            None if first::is_first_of_container() => Place::First(Supervisor::new().map_err(error)?),
             None => Place::None,
         };
         Ok(Self {
@@ -53,16 +65,17 @@ impl Role {
         !matches!(self.place, Place::None)
     }
 
-    /// The pipe to process 1 for the next process.
+    /// What the next process gets.
     ///
     /// # Errors
     /// No descriptor is free.
-    pub(super) fn pipe(&mut self) -> io::Result<Option<OwnedFd>> {
-        match &mut self.place {
-            Place::None => Ok(None),
-            Place::First(supervisor) => supervisor.pipe().map(Some),
-            Place::Later(later) => later.pipe().map(Some),
-        }
+    pub(super) fn pass(&mut self) -> io::Result<Passed> {
+        let (pipe, has_own_group) = match &mut self.place {
+            Place::None => (None, false),
+            Place::First(supervisor) => (Some(supervisor.pipe()?), true),
+            Place::Later(later) => (Some(later.pipe()?), false),
+        };
+        Ok(Passed { pipe, has_own_group })
     }
 
     /// Tells process 1 that this process serves: the one that it replaces may have ended without saying so.
@@ -141,9 +154,4 @@ impl Role {
             _ => None,
         }
     }
-}
-
-/// Whether the container ends with this process.
-pub(super) fn is_process_1() -> bool {
-    std::process::id() == 1
 }

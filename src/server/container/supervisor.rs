@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{self, SignalKind};
 
-use super::super::signals::{Event, Signals};
-use super::generations::{self, Generations};
+use super::super::signals::{self, Event, Signals};
+use super::first;
+use super::generations::{self, Generations, Stops};
 
 /// Longest id in the pipe, in bytes.
 const ID_BOUND: usize = 16;
@@ -38,6 +39,7 @@ impl Supervisor {
             part: Vec::new(),
             generations: Generations::default(),
         };
+        first::adopt_orphans();
         // The program that this one has replaced may have left some.
         supervisor.reap();
         Ok(supervisor)
@@ -56,15 +58,19 @@ impl Supervisor {
 
     /// A process serves in place of another.
     pub(super) fn serves(&mut self, process: Pid) {
-        if self.generations.serves(process) {
-            send(process, Signal::TERM);
-        }
+        stop(process, self.generations.serves(process));
     }
 
     /// Passes a signal on to the processes that it is meant for.
     pub(super) fn pass_on(&mut self, event: Event) {
-        for &process in self.generations.receivers(event) {
-            send(process, event.signal());
+        let receivers = self.generations.receivers(event).to_vec();
+        let is_second = self.generations.stops() == Stops::Second;
+        for process in receivers {
+            match event {
+                // A first one that it has not read yet must not hide the second.
+                Event::Stop if is_second => signals::stop(process, true),
+                _ => send(process, event.signal()),
+            }
         }
     }
 
@@ -120,6 +126,14 @@ impl Supervisor {
             self.read();
             let code = generations::exit_code(status.exit_status(), status.terminating_signal());
             self.generations.ended(process, code);
+            self.abort_abandoned();
+        }
+    }
+
+    /// Ends those that drain although nobody serves any more, so that the container can be started again.
+    fn abort_abandoned(&self) {
+        for &process in self.generations.abandoned() {
+            stop(process, Stops::Second);
         }
     }
 
@@ -141,6 +155,7 @@ impl Supervisor {
                 Ok(0) | Err(_) => {
                     self.pipe = None;
                     self.generations.closed();
+                    self.abort_abandoned();
                 }
                 Ok(count) => bytes.iter().take(count).for_each(|&byte| self.take(byte)),
             }
@@ -159,6 +174,14 @@ impl Supervisor {
         if let Some(process) = id.and_then(Pid::from_raw) {
             self.serves(process);
         }
+    }
+}
+
+fn stop(process: Pid, stops: Stops) {
+    match stops {
+        Stops::None => {}
+        Stops::First => signals::stop(process, false),
+        Stops::Second => signals::stop(process, true),
     }
 }
 

@@ -16,7 +16,7 @@ use std::{future, thread};
 use rustix::process::Pid;
 use tokio::sync::oneshot;
 
-use super::super::container::is_process_1;
+use super::super::container::Passed;
 use super::table::{Entry, Table};
 use super::{GIVE_UP, READY, SERVE, SERVING, VARIABLE};
 use crate::clock::{self, Instant};
@@ -71,23 +71,23 @@ enum Stage {
 pub(in super::super) struct Sockets {
     entries: Vec<Entry>,
     descriptors: Vec<OwnedFd>,
-    /// To process 1 of the container.
-    pipe: Option<OwnedFd>,
+    /// What goes with them in a container.
+    passed: Passed,
 }
 
 impl Sockets {
-    /// Duplicates them. `pipe` goes with them: that to process 1 of the container.
+    /// Duplicates them.
     ///
     /// # Errors
     /// No descriptor is free.
     pub(in super::super) fn of<'b>(
         bound: impl Iterator<Item = &'b Bound>,
-        pipe: Option<OwnedFd>,
+        passed: Passed,
     ) -> io::Result<Self> {
         let mut sockets = Self {
             entries: Vec::new(),
             descriptors: Vec::new(),
-            pipe,
+            passed,
         };
         for socket in bound {
             sockets.descriptors.push(socket.descriptor()?);
@@ -203,8 +203,7 @@ fn replace(
         .env_remove("LISTEN_FDNAMES")
         .stdin(its)
         .stderr(Stdio::piped());
-    if is_process_1() {
-        // A terminal signals all processes of its group. This one passes signals on, and a second one would cut requests.
+    if sockets.passed.has_own_group {
         command.process_group(0);
     }
     let started = command.spawn();
@@ -237,11 +236,11 @@ fn hand_over(
     }
     let table = Table {
         sockets: sockets.entries.clone(),
-        has_pipe: sockets.pipe.is_some(),
+        has_pipe: sockets.passed.pipe.is_some(),
     };
     let text = serde_json::to_vec(&table)?;
     let stderr = io::stderr();
-    let descriptors = sockets.descriptors.iter().chain(&sockets.pipe);
+    let descriptors = sockets.descriptors.iter().chain(&sockets.passed.pipe);
     let descriptors = descriptors.map(|descriptor| descriptor.as_fd());
     let descriptors: Vec<_> = descriptors.chain([stderr.as_fd()]).collect();
     let left = || {
