@@ -90,9 +90,12 @@ impl Sink {
         matches!(self.output, Output::Stream(_))
     }
 
-    /// Whether a successful write means that the line arrived. A datagram may be lost all the same.
-    pub(super) fn confirms_writes(&self) -> bool {
-        !matches!(self.output, Output::Syslog(_))
+    /// Whether the last successful write shows that the sink works. A datagram may be lost all the same.
+    pub(super) fn is_confirmed(&self) -> bool {
+        match &self.output {
+            Output::Stream(_) | Output::File(_) => true,
+            Output::Syslog(sender) => sender.is_confirmed(),
+        }
     }
 
     /// Takes the number of lines that counted as written and were lost.

@@ -4,10 +4,12 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Backend, DEADLINE, Proxy, Response};
+use crate::support::{Backend, DEADLINE, Proxy, Response, wait_until};
 
 /// A folder that is removed at the end.
 struct Folder(PathBuf);
@@ -223,4 +225,46 @@ fn a_syslog_server_that_is_away_costs_no_request_and_gets_what_comes_later() {
     let metrics = proxy.get_admin("/metrics").text();
     let dropped = format!("evenkeel_log_lines_dropped_total{{log=\"syslog:unix:{path}\"}} 0\n");
     assert!(metrics.contains(&dropped), "{metrics}");
+}
+
+#[test]
+fn a_udp_server_that_is_away_does_not_count_as_writable() {
+    let backend = backend();
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = udp.local_addr().expect("an address");
+    // A connected socket keeps the port from other tests, and refuses what others send.
+    udp.connect("127.0.0.1:9").expect("it connects");
+    let config = format!("access_log: [{{ path: 'syslog:udp://{address}' }}]\nworkers: 1");
+    let proxy = Proxy::before(&[&backend]).config(&config).start();
+    let wait_for = |msg: &str| {
+        wait_until(msg, || {
+            assert_eq!(proxy.get("/").status(), 200);
+            proxy.count_so_far(|line| line["msg"] == msg) > 0
+        });
+    };
+    wait_for("Could not write the log; retrying until it succeeds");
+    // A new socket: the refusal of the first line comes with the second.
+    for _ in 0..2 {
+        proxy.signal(Signal::USR1);
+        std::thread::sleep(Duration::from_millis(1_200));
+        assert_eq!(proxy.get("/").status(), 200);
+    }
+    let has_claimed = |line: &Value| {
+        let msg = line["msg"].as_str().unwrap_or_default();
+        msg.contains("again")
+    };
+    wait_until("a refusal is counted", || {
+        assert_eq!(proxy.get("/").status(), 200);
+        let metrics = proxy.get_admin("/metrics").text();
+        let dropped = metrics
+            .lines()
+            .find(|line| line.starts_with("evenkeel_log_lines_dropped_total{log=\"syslog"));
+        !dropped.expect("the sink has a counter").ends_with(" 0")
+    });
+    assert_eq!(proxy.count_so_far(has_claimed), 0, "nobody listens");
+    drop(udp);
+    let udp = UdpSocket::bind(address).expect("the port is free");
+    udp.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    wait_for("Log is writable again");
+    assert_eq!(receive_udp(&udp).1["status"], 200);
 }

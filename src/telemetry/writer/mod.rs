@@ -69,7 +69,6 @@ impl Writer {
             sink,
             shared: Arc::clone(&shared),
             is_failing: false,
-            failed: None,
             failure_reported: None,
             drops_reported: None,
             lines_reported: 0,
@@ -256,8 +255,6 @@ struct WriterThread {
     shared: Arc<Shared>,
     /// The sink failed, this was logged, and no write has succeeded since.
     is_failing: bool,
-    /// When a write failed last.
-    failed: Option<Instant>,
     failure_reported: Option<Instant>,
     drops_reported: Option<Instant>,
     lines_reported: u64,
@@ -342,7 +339,6 @@ impl WriterThread {
     /// Logs a failed write and waits before the next attempt.
     fn fail(&mut self, error: &io::Error) {
         let now = clock::now();
-        self.failed = Some(now);
         if !self.is_failing && is_due(&mut self.failure_reported, now).is_none() {
             let log = self.sink.name();
             tracing::warn!(log, %error, "Could not write the log; retrying until it succeeds");
@@ -352,17 +348,11 @@ impl WriterThread {
     }
 
     fn succeed(&mut self) {
-        if self.is_failing && self.has_recovered() {
+        if self.is_failing && self.sink.is_confirmed() {
             self.is_failing = false;
             let log = self.sink.name();
             tracing::info!(log, "Log is writable again");
         }
-    }
-
-    /// Whether a write that succeeded shows that the sink works. Between two errors, datagrams are lost without one.
-    fn has_recovered(&self) -> bool {
-        let since = |failed| clock::now().saturating_duration_since(failed);
-        self.sink.confirms_writes() || self.failed.is_none_or(|failed| since(failed) >= REPORT_INTERVAL)
     }
 
     /// Reopens the file if requested. The first `at` bytes of `bytes` are written; returns the position to continue at. A line that
@@ -405,7 +395,8 @@ impl WriterThread {
     fn report_dropped(&mut self) -> Option<Duration> {
         let total = self.shared.lines_dropped.load(Ordering::Relaxed);
         let dropped = total - self.lines_reported;
-        if dropped == 0 {
+        // What a failing sink loses is reported with the write that ends the failure.
+        if dropped == 0 || self.is_failing {
             return None;
         }
         let pause = is_due(&mut self.drops_reported, clock::now());

@@ -15,13 +15,29 @@ use crate::clock::{self, Instant};
 /// How long a name's address is used before it is looked up again. UDP does not tell that a server has moved.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long no refusal must follow the first datagram of a socket before its server counts as present. The kernel takes every
+/// datagram, and reports that a port is closed with a later one. Longer than a second, because hosts limit how many refusals
+/// they send, as Linux does to one a second.
+const QUIET: Duration = Duration::from_secs(3);
+
 /// A sender to one server. It connects again after every error, because a server that restarts makes a new socket.
 #[derive(Debug)]
 pub(in crate::telemetry) struct Sender {
     server: SyslogServer,
-    socket: Option<(Socket, Instant)>,
+    connection: Option<Connection>,
     /// Lines lost on the way since they were last asked for.
     lost: u64,
+    quiet: Duration,
+}
+
+#[derive(Debug)]
+struct Connection {
+    socket: Socket,
+    since: Instant,
+    /// When it took its first line.
+    first_sent: Option<Instant>,
+    /// Whether the lines that it took have arrived, as far as that can be known.
+    is_confirmed: bool,
 }
 
 #[derive(Debug)]
@@ -35,8 +51,9 @@ impl Sender {
     pub(in crate::telemetry) fn new(server: SyslogServer) -> Self {
         Self {
             server,
-            socket: None,
+            connection: None,
             lost: 0,
+            quiet: QUIET,
         }
     }
 
@@ -45,8 +62,13 @@ impl Sender {
         let end = memchr::memchr(b'\n', bytes);
         let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes);
         let length = end.map_or(bytes.len(), |end| end + 1);
-        match self.socket()?.send(line) {
-            Ok(_) => Ok(length),
+        let quiet = self.quiet;
+        let connection = self.connection()?;
+        match connection.socket.send(line) {
+            Ok(_) => {
+                connection.took_line(quiet);
+                Ok(length)
+            }
             Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
                 // It will not fit at the next attempt either.
                 self.lost += 1;
@@ -67,7 +89,18 @@ impl Sender {
 
     /// Connects again before the next line.
     pub(in crate::telemetry) fn disconnect(&mut self) {
-        self.socket = None;
+        let connection = self.connection.take();
+        let refusal = connection.and_then(|connection| connection.socket.take_error());
+        let is_refusal = refusal.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        self.lost += u64::from(is_refusal);
+    }
+
+    /// Whether the last line that was sent shows that the server is there. A Unix socket has the line in its queue then. UDP has
+    /// none of that: the server counts as present when lines were sent for a while, and none was refused.
+    pub(in crate::telemetry) fn is_confirmed(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_confirmed)
     }
 
     /// Takes the number of lines that were lost on the way.
@@ -77,25 +110,48 @@ impl Sender {
 
     /// The socket, if it is connected.
     pub(in crate::telemetry) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(match &self.socket.as_ref()?.0 {
+        Some(match &self.connection.as_ref()?.socket {
             Socket::Udp(socket) => socket.as_fd(),
             Socket::Unix(socket) => socket.as_fd(),
         })
     }
 
-    /// The connected socket.
-    fn socket(&mut self) -> io::Result<&Socket> {
+    /// The connection, which is established where there is none.
+    fn connection(&mut self) -> io::Result<&mut Connection> {
         if self.server.has_name()
-            && let Some((_, since)) = self.socket
-            && clock::now().saturating_duration_since(since) >= LOOKUP_INTERVAL
+            && let Some(connection) = &self.connection
+            && clock::now().saturating_duration_since(connection.since) >= LOOKUP_INTERVAL
         {
             self.disconnect();
         }
-        let socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => (Socket::connect(&self.server)?, clock::now()),
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::establish(&self.server)?,
         };
-        Ok(&self.socket.insert(socket).0)
+        Ok(self.connection.insert(connection))
+    }
+}
+
+impl Connection {
+    fn establish(server: &SyslogServer) -> io::Result<Self> {
+        Ok(Self {
+            socket: Socket::connect(server)?,
+            since: clock::now(),
+            first_sent: None,
+            is_confirmed: false,
+        })
+    }
+
+    /// Notes that the kernel took a line. With UDP this says only that none of the lines before was refused so far.
+    fn took_line(&mut self, quiet: Duration) {
+        self.is_confirmed = self.is_confirmed
+            || match self.socket {
+                Socket::Unix(_) => true,
+                Socket::Udp(_) => {
+                    let now = clock::now();
+                    now.saturating_duration_since(*self.first_sent.get_or_insert(now)) >= quiet
+                }
+            };
     }
 }
 
@@ -125,6 +181,14 @@ impl Socket {
         match self {
             Self::Udp(socket) => socket.send(line),
             Self::Unix(socket) => socket.send(line),
+        }
+    }
+
+    /// Takes an error that no line has reported. A Unix socket reports every error with the line itself.
+    fn take_error(&self) -> Option<io::Error> {
+        match self {
+            Self::Udp(socket) => socket.take_error().ok().flatten(),
+            Self::Unix(_) => None,
         }
     }
 }

@@ -133,3 +133,50 @@ fn datagrams_that_a_closed_port_refused_are_counted() {
     }
     assert!(written >= lost, "{written} lines were sent, {lost} were lost");
 }
+
+#[test]
+fn a_closed_port_never_counts_as_a_server() {
+    let (socket, mut sender) = bind_udp();
+    socket.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
+    sender.quiet = Duration::from_millis(20);
+    let (begun, mut refused) = (clock::now(), 0);
+    while refused < 10 {
+        assert!(clock::now() - begun < DEADLINE, "no refusal is reported");
+        std::thread::sleep(sender.quiet);
+        match sender.send(b"a\n") {
+            Ok(_) => assert!(
+                !sender.is_confirmed(),
+                "a datagram that the kernel took says nothing"
+            ),
+            Err(_) => refused += 1,
+        }
+    }
+    sender.disconnect();
+    sender.take_lost();
+    // The refusal is known without another line.
+    while sender.take_lost() == 0 {
+        assert!(clock::now() - begun < DEADLINE, "no refusal is reported");
+        sender.send(b"a\n").unwrap();
+        std::thread::sleep(sender.quiet);
+        sender.disconnect();
+    }
+}
+
+#[test]
+fn a_server_counts_as_present_when_it_has_refused_nothing_for_a_while() {
+    let (_socket, mut sender) = bind_udp();
+    sender.quiet = Duration::from_millis(20);
+    sender.send(b"a\n").unwrap();
+    assert!(!sender.is_confirmed(), "its refusal might still come");
+    std::thread::sleep(sender.quiet);
+    assert!(!sender.is_confirmed(), "no line has asked");
+    sender.send(b"b\n").unwrap();
+    assert!(sender.is_confirmed());
+    sender.disconnect();
+    assert!(!sender.is_confirmed(), "another server may be there now");
+
+    let place = Place::new("present");
+    let (_server, mut sender) = (place.bind(), place.sender());
+    sender.send(b"a\n").unwrap();
+    assert!(sender.is_confirmed(), "the line is in its queue");
+}
