@@ -1,10 +1,13 @@
 //! The terminal: shows the state, and hands keys to it, until somebody quits.
 
 use std::io;
+use std::slice;
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::app::App;
@@ -57,8 +60,25 @@ fn show(terminal: &mut DefaultTerminal, app: &mut App, background: &mut Backgrou
             terminal.draw(|frame| view::draw(frame, app, (now, clock::wall())))?;
             drawn = Some(now);
         }
-        event::poll(KEY_WAIT)?;
+        if !wait_for_key()? {
+            return Ok(());
+        }
     }
+}
+
+/// Waits for a key, at most [`KEY_WAIT`]. Returns whether the terminal is still there: crossterm reads one that has gone, such as
+/// that of a closed window, over and over again and never returns.
+fn wait_for_key() -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut polled = PollFd::new(&stdin, PollFlags::IN);
+    let limit = Timespec::try_from(KEY_WAIT).ok();
+    match rustix::event::poll(slice::from_mut(&mut polled), limit.as_ref()) {
+        // A changed size of the terminal interrupts it.
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(!polled.revents().intersects(gone))
 }
 
 /// Takes an event of the terminal; returns whether `top` ends. A new size needs nothing but that it is drawn.

@@ -2,12 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread;
+use std::{fs, thread};
 
 use super::program::{command, find};
-use crate::support::{Backend, Log, Proxy, refusing_address};
+use crate::support::{Backend, Log, Proxy, refusing_address, wait_until};
 
-const TOP: &str = "stty rows 24 cols 100; exec \"$EVENKEEL\" top --admin \"$ADMIN\"";
+const TOP: &str = "stty rows 24 cols 100; echo \"pid=$$.\"; exec \"$EVENKEEL\" top --admin \"$ADMIN\"";
 /// What makes a terminal leave the screen of a program.
 const LEFT: &str = "\u{1b}[?1049l";
 
@@ -50,6 +50,15 @@ impl Terminal {
             .wait_for(text, |all| all.concat().contains(text).then_some(()));
     }
 
+    /// The process of `top`.
+    fn pid(&self) -> u32 {
+        self.output.wait_for("the process", |all| {
+            let text = all.concat();
+            let (_, after) = text.split_once("pid=")?;
+            after.split_once('.')?.0.parse().ok()
+        })
+    }
+
     fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
@@ -83,6 +92,23 @@ fn top_shows_backends_drains_one_and_leaves_the_terminal_as_it_was() {
     terminal.press("q");
     terminal.wait_for(LEFT);
     assert_eq!(terminal.wait(), Some(0));
+}
+
+#[test]
+fn top_ends_when_its_terminal_is_gone() {
+    let backend = Backend::saying("one");
+    let proxy = Proxy::before(&[&backend]).start();
+    let Some(mut terminal) = Terminal::start(&proxy.admin().to_string()) else {
+        return;
+    };
+    terminal.wait_for("q quit");
+    let stat = format!("/proc/{}/stat", terminal.pid());
+    // As when somebody closes the window.
+    terminal.child.kill().unwrap();
+    wait_until("it has ended", || {
+        // Whoever inherits the process may not have waited for it.
+        fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")) || fs::metadata(&stat).is_err()
+    });
 }
 
 #[test]
