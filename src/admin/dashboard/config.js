@@ -8,10 +8,11 @@ import { store } from "./store.js";
 export const title = "Config";
 
 export function page() {
-  const text = h("ol", { class: "lines" });
+  // They scroll where a line is wider than the page, which the keyboard can do only with a focus.
+  const text = h("ol", { class: "lines", tabindex: "0", "aria-label": "The active config" });
   const facts = h("p", { class: "facts" });
   const errors = h("pre", { class: "problem", hidden: true });
-  const changes = h("section", { hidden: true }, h("h2", { text: "Changed by the last reload" }), h("ol", { class: "lines diff" }));
+  const changes = h("section", { hidden: true }, h("h2", { text: "Changed by the last reload" }), h("ol", { class: "lines diff", tabindex: "0", "aria-label": "Changed lines" }));
   const element = h("div", {}, h("h1", { text: "Config" }), facts, errors, changes,
     h("h2", { text: "The active config, with all defaults and without secrets" }), text);
   let shown = null;

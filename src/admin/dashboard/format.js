@@ -17,9 +17,11 @@ export function milliseconds(value) {
   return `${number(value, value >= 100 ? 0 : value >= 10 ? 1 : 2)} ms`;
 }
 
+/** A part of a whole, at most all of it: what fails in an interval may have begun before it. */
 export function percent(part, whole) {
-  if (!whole) return "–";
-  const share = (100 * part) / whole;
+  const all = Math.max(part, whole);
+  if (!all) return "–";
+  const share = (100 * part) / all;
   return `${number(share, share === 0 || share >= 10 ? 0 : share >= 1 ? 1 : 2)}%`;
 }
 

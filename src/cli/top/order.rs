@@ -70,8 +70,9 @@ impl Order {
 
 /// The share of attempts that failed.
 pub(super) fn share(rate: Rate) -> f64 {
-    if rate.attempts > 0.0 {
-        rate.failures / rate.attempts
+    let attempts = rate.attempts.max(rate.failures);
+    if attempts > 0.0 {
+        rate.failures / attempts
     } else {
         0.0
     }

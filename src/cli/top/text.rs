@@ -38,8 +38,9 @@ pub(super) fn milliseconds(value: Option<f64>) -> String {
     }
 }
 
-/// A part of a whole.
+/// A part of a whole, at most all of it: what fails in an interval may have begun before it.
 pub(super) fn percent(part: f64, whole: f64) -> String {
+    let whole = whole.max(part);
     if whole <= 0.0 {
         return "–".to_owned();
     }
@@ -164,6 +165,8 @@ mod tests {
         assert_eq!(percent(1.0, 80.0), "1.2%");
         assert_eq!(percent(0.0, 8.0), "0%");
         assert_eq!(percent(0.0, 0.0), "–");
+        assert_eq!(percent(6.0, 5.0), "100%");
+        assert_eq!(percent(1.0, 0.0), "100%");
         assert_eq!(count(12_000), "12,000");
     }
 

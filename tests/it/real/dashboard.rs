@@ -12,6 +12,13 @@ const HOSTILE: &str = r"<img src=x onerror=window.hostile=1><script>window.hosti
 /// Elements that only such text can have made, and whether it has run.
 const HARM: &str = "[document.querySelectorAll('main img, main script').length, window.hostile ?? 0].join()";
 
+/// What is wider than a narrow page allows: what scrolls and cannot be scrolled by the keyboard, or the page as a whole.
+const UNREACHABLE: &str = "[...document.querySelectorAll('main *')]\
+    .filter(element => element.scrollWidth > element.clientWidth && /auto|scroll/.test(getComputedStyle(element).overflowX))\
+    .filter(element => element.tabIndex < 0 && element.querySelector('a[href], button, input, select, textarea') === null)\
+    .map(element => element.className)\
+    .concat(document.documentElement.scrollWidth > innerWidth ? ['page'] : []).join()";
+
 /// A config with that text wherever it is allowed: as the reason of a failed check, in the config, and in the log.
 fn config(good: &str, bad: &str) -> String {
     format!(
@@ -63,6 +70,7 @@ impl Drop for OnDrop<'_> {
 }
 
 fn look_at(browser: &mut Browser, origin: &str) {
+    browser.set_width(390);
     browser.open(&format!("{origin}/"));
     // Figures arrive as the traffic flows, over the stream of events.
     browser.wait_until("/Requests per second[1-9]/.test(document.querySelector('.tile')?.textContent)");
@@ -79,6 +87,7 @@ fn look_at(browser: &mut Browser, origin: &str) {
             "document.getElementById('main').children.length > 0 && document.body.textContent.includes({shown:?})"
         ));
         assert_eq!(browser.evaluate(HARM), "0,0", "on the page {page:?}");
+        assert_eq!(browser.evaluate(UNREACHABLE), "", "on the page {page:?}");
     }
     browser.evaluate("document.getElementById('url').value = 'http://a.test/hostile'; document.querySelector('form button').click()");
     browser.wait_until(

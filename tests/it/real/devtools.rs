@@ -100,6 +100,12 @@ impl Browser {
         assert!(opened["errorText"].is_null(), "{opened}");
     }
 
+    /// Makes the page as wide as on a phone or another device.
+    pub(super) fn set_width(&mut self, width: u32) {
+        let metrics = json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
     /// The value of an expression in the page.
     pub(super) fn evaluate(&mut self, expression: &str) -> Value {
         let result = self.call(
