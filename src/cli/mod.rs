@@ -12,19 +12,21 @@ mod man;
 mod plan;
 mod policies;
 mod print_config;
+mod printable;
 pub mod run;
 mod schema;
 mod strategies;
 mod top;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Report};
+use printable::Printable;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,9 +180,18 @@ impl Streams<'_> {
 pub fn main() -> ExitCode {
     // Not locked: the commands write their logs to the same streams.
     let (mut out, mut err) = (io::stdout(), io::stderr());
+    let (mut shown_out, mut shown_err) = (Printable(io::stdout()), Printable(io::stderr()));
     let mut streams = Streams {
-        out: &mut out,
-        err: &mut err,
+        out: if out.is_terminal() {
+            &mut shown_out
+        } else {
+            &mut out
+        },
+        err: if err.is_terminal() {
+            &mut shown_err
+        } else {
+            &mut err
+        },
     };
     execute(std::env::args_os(), &mut streams).into()
 }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::super::printable::is_harmful;
 use super::model::Event;
 use crate::admin::{BackendState, Time};
 
@@ -120,12 +121,6 @@ pub(super) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if is_harmful(c) { '\u{fffd}' } else { c })
         .collect()
-}
-
-/// Control characters, and those of format of Unicode that hide or reorder text.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// An event in one line.
