@@ -28,6 +28,8 @@ pub(in crate::telemetry) struct Sender {
     /// Lines lost on the way since they were last asked for.
     lost: u64,
     quiet: Duration,
+    /// How often the server has refused a datagram: each time another one of its addresses has its turn.
+    turn: usize,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ impl Sender {
             connection: None,
             lost: 0,
             quiet: QUIET,
+            turn: 0,
         }
     }
 
@@ -79,7 +82,9 @@ impl Sender {
                     // The kernel reports with this datagram that the one before was refused.
                     let is_about_last = error.kind() == ErrorKind::ConnectionRefused
                         && matches!(self.server, SyslogServer::Udp(..));
-                    self.lost += u64::from(is_about_last);
+                    if is_about_last {
+                        self.refused();
+                    }
                     self.disconnect();
                 }
                 Err(error)
@@ -91,8 +96,15 @@ impl Sender {
     pub(in crate::telemetry) fn disconnect(&mut self) {
         let connection = self.connection.take();
         let refusal = connection.and_then(|connection| connection.socket.take_error());
-        let is_refusal = refusal.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused);
-        self.lost += u64::from(is_refusal);
+        if refusal.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+            self.refused();
+        }
+    }
+
+    /// Notes that a datagram was refused. The server may listen on another address of its name, such as only on one for IPv4.
+    fn refused(&mut self) {
+        self.lost += 1;
+        self.turn = self.turn.wrapping_add(1);
     }
 
     /// Whether the last line that was sent shows that the server is there. A Unix socket has the line in its queue then. UDP has
@@ -126,16 +138,16 @@ impl Sender {
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::establish(&self.server)?,
+            None => Connection::establish(&self.server, self.turn)?,
         };
         Ok(self.connection.insert(connection))
     }
 }
 
 impl Connection {
-    fn establish(server: &SyslogServer) -> io::Result<Self> {
+    fn establish(server: &SyslogServer, turn: usize) -> io::Result<Self> {
         Ok(Self {
-            socket: Socket::connect(server)?,
+            socket: Socket::connect(server, turn)?,
             since: clock::now(),
             first_sent: None,
             is_confirmed: false,
@@ -156,11 +168,12 @@ impl Connection {
 }
 
 impl Socket {
-    fn connect(server: &SyslogServer) -> io::Result<Self> {
+    fn connect(server: &SyslogServer, turn: usize) -> io::Result<Self> {
         match server {
             SyslogServer::Udp(host, port) => {
                 let mut failed = None;
-                for address in (host.as_str(), *port).to_socket_addrs()? {
+                let addresses = (host.as_str(), *port).to_socket_addrs()?.collect();
+                for address in in_turn(addresses, turn) {
                     match connect_udp(address) {
                         Ok(socket) => return Ok(Self::Udp(socket)),
                         Err(error) => failed = Some(error),
@@ -191,6 +204,13 @@ impl Socket {
             Self::Unix(_) => None,
         }
     }
+}
+
+/// The addresses of a server, beginning with the one whose turn it is.
+fn in_turn(mut addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
+    let first = turn.checked_rem(addresses.len()).unwrap_or(0);
+    addresses.rotate_left(first);
+    addresses
 }
 
 fn connect_udp(address: SocketAddr) -> io::Result<UdpSocket> {

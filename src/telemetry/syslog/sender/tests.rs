@@ -132,6 +132,10 @@ fn datagrams_that_a_closed_port_refused_are_counted() {
         lost += sender.take_lost();
     }
     assert!(written >= lost, "{written} lines were sent, {lost} were lost");
+    assert_eq!(
+        sender.turn as u64, lost,
+        "each time, the next address has its turn"
+    );
 }
 
 #[test]
@@ -179,4 +183,16 @@ fn a_server_counts_as_present_when_it_has_refused_nothing_for_a_while() {
     let (_server, mut sender) = (place.bind(), place.sender());
     sender.send(b"a\n").unwrap();
     assert!(sender.is_confirmed(), "the line is in its queue");
+}
+
+#[test]
+fn another_address_of_the_server_has_its_turn() {
+    let [one, other]: [SocketAddr; 2] = [
+        (Ipv6Addr::LOCALHOST, 514).into(),
+        (Ipv4Addr::LOCALHOST, 514).into(),
+    ];
+    for (turn, expected) in [(0, [one, other]), (1, [other, one]), (2, [one, other])] {
+        assert_eq!(in_turn(vec![one, other], turn), expected);
+    }
+    assert_eq!(in_turn(Vec::new(), 1), []);
 }
