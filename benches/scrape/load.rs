@@ -90,23 +90,20 @@ impl Latencies {
     pub(crate) fn add(&mut self, latency: Duration) {
         self.0.push(latency);
     }
+
+    /// The latency that this part of a thousand stays below, in milliseconds.
+    pub(crate) fn at(&self, per_mille: usize) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        let latency = sorted.get(last * per_mille / 1000).copied().unwrap_or_default();
+        latency.as_secs_f64() * 1000.0
+    }
 }
 
 impl fmt::Display for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        let last = sorted.len().saturating_sub(1);
-        let at = |per_mille: usize| {
-            let latency = sorted.get(last * per_mille / 1000).copied().unwrap_or_default();
-            latency.as_secs_f64() * 1000.0
-        };
-        write!(
-            f,
-            "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
-            at(500),
-            at(990),
-            at(999)
-        )
+        let (median, p99, last) = (self.at(500), self.at(990), self.at(999));
+        write!(f, "p50 {median:.2} ms, p99 {p99:.2} ms, p99.9 {last:.2} ms")
     }
 }

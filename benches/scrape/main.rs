@@ -1,5 +1,6 @@
 //! What a scrape of `/metrics` costs with 1,000 backends that all had traffic: its time, its processor time, and what it does to the
-//! latency of requests meanwhile. `cargo bench --profile gate --bench scrape` measures and fails above the budget.
+//! latency of requests meanwhile. `cargo bench --profile gate --bench scrape` measures, and fails above the budget or where a scrape
+//! makes requests slower. `-- --rounds N` sets the number of pairs of seconds.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
@@ -7,6 +8,7 @@
 )]
 
 mod balancer;
+mod effect;
 mod load;
 
 use std::io::Result;
@@ -14,7 +16,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use balancer::Balancer;
+use effect::{Effect, Pair, Verdict};
 use evenkeel::internals::clock;
+use evenkeel_balance::rng::{Rng, below};
 use load::{Connection, Latencies};
 
 /// The argument that `cargo bench` passes and `cargo test --all-targets` does not.
@@ -26,17 +30,23 @@ const SCRAPES: u32 = 50;
 const BUDGET: Duration = Duration::from_millis(20);
 /// Requests to each backend before the first scrape.
 const REQUESTS_EACH: usize = 6;
-/// How long requests are measured, without scrapes and with them.
-const LOAD: Duration = Duration::from_secs(5);
-/// Interval of scrapes meanwhile, many times as often as anybody scrapes.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// How long requests are measured at a time, without a scrape or with one in the middle: 15 times as often as Prometheus scrapes.
+const SECOND: Duration = Duration::from_secs(1);
+/// Pairs of such seconds, unless the command line says how many. They take four minutes.
+const ROUNDS: usize = 120;
 
 fn main() -> ExitCode {
-    if !std::env::args().any(|argument| argument == BENCH) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == BENCH) {
         println!("not measured: run `cargo bench --profile gate --bench scrape`");
         return ExitCode::SUCCESS;
     }
-    match measure() {
+    let after = arguments
+        .iter()
+        .skip_while(|argument| *argument != "--rounds")
+        .nth(1);
+    let rounds = after.map_or(ROUNDS, |text| text.parse().expect("`--rounds` requires a number"));
+    match measure(rounds.max(10)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -46,14 +56,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures and prints. Returns whether a scrape is within its budget.
-fn measure() -> Result<bool> {
+/// Measures and prints. Returns whether a scrape is within its budget and makes no request slower.
+fn measure(rounds: usize) -> Result<bool> {
     let balancer = Balancer::start(BACKENDS)?;
     let mut client = Connection::open(balancer.address())?;
     for _ in 0..BACKENDS * REQUESTS_EACH {
         client.get("/")?;
     }
     let mut scraper = Connection::open(balancer.admin())?;
+    let is_within = cost(&balancer, &mut scraper)?;
+    let is_free = effects(&balancer, &mut scraper, rounds)?;
+    Ok(is_within && is_free)
+}
+
+/// The time of a scrape. Returns whether its processor time is within the budget.
+fn cost(balancer: &Balancer, scraper: &mut Connection) -> Result<bool> {
     let page = scraper.get("/metrics")?;
     for _ in 0..5 {
         scraper.get("/metrics")?;
@@ -69,15 +86,6 @@ fn measure() -> Result<bool> {
     println!("a scrape of {BACKENDS} backends: {page} bytes");
     println!("time {times}");
     println!("processor time {:.1} ms", processor.as_secs_f64() * 1000.0);
-    let without = load::paced(balancer.address(), LOAD)?;
-    println!("requests without scrapes: {without}");
-    let with = std::thread::scope(|scope| {
-        let scraping = scope.spawn(|| scrape_for(&mut scraper, LOAD));
-        let with = load::paced(balancer.address(), LOAD);
-        scraping.join().expect("it does not panic")?;
-        with
-    })?;
-    println!("requests with a scrape every {INTERVAL:?}: {with}");
     let is_within = processor <= BUDGET;
     if !is_within {
         println!("a scrape takes more processor time than {BUDGET:?}");
@@ -85,12 +93,46 @@ fn measure() -> Result<bool> {
     Ok(is_within)
 }
 
-fn scrape_for(scraper: &mut Connection, time: Duration) -> Result<()> {
-    let began = clock::now();
-    while began.elapsed() < time {
-        let start = clock::now();
-        scraper.get("/metrics")?;
-        std::thread::sleep(INTERVAL.saturating_sub(start.elapsed()));
+/// What a scrape does to requests. Returns whether it makes none of the percentiles larger.
+fn effects(balancer: &Balancer, scraper: &mut Connection, rounds: usize) -> Result<bool> {
+    const PERCENTILES: [(&str, usize); 2] = [("p50", 500), ("p99", 990)];
+    let mut rng = Rng::seeded(1);
+    let mut pairs: [Vec<Pair>; PERCENTILES.len()] = Default::default();
+    // The first seconds of the load are not like the others.
+    load::paced(balancer.address(), 2 * SECOND)?;
+    for _ in 0..rounds {
+        let (without, with) = if below(rng.bits(), 2) == 0 {
+            let without = load::paced(balancer.address(), SECOND)?;
+            (without, with_scrape(balancer, scraper)?)
+        } else {
+            let with = with_scrape(balancer, scraper)?;
+            (load::paced(balancer.address(), SECOND)?, with)
+        };
+        for (pairs, (_, per_mille)) in pairs.iter_mut().zip(PERCENTILES) {
+            pairs.push(Pair {
+                without: without.at(per_mille),
+                with: with.at(per_mille),
+            });
+        }
     }
-    Ok(())
+    let mut is_free = true;
+    for (pairs, (name, _)) in pairs.iter().zip(PERCENTILES) {
+        let effect = Effect::of(pairs);
+        println!("{name} of requests, {rounds} pairs of seconds: {effect}");
+        is_free &= effect.verdict() != Verdict::Slower;
+    }
+    Ok(is_free)
+}
+
+/// The latencies of a second with a scrape in its middle.
+fn with_scrape(balancer: &Balancer, scraper: &mut Connection) -> Result<Latencies> {
+    std::thread::scope(|scope| {
+        let scraping = scope.spawn(|| {
+            std::thread::sleep(SECOND / 2);
+            scraper.get("/metrics")
+        });
+        let latencies = load::paced(balancer.address(), SECOND);
+        scraping.join().expect("it does not panic")?;
+        latencies
+    })
 }
