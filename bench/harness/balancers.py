@@ -27,6 +27,8 @@ class Settings:
     grpc: bool = False
     # Whether clients open WebSockets and event streams.
     interactive: bool = False
+    # The coding with which responses are compressed, at the default level of each balancer.
+    coding: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,14 @@ class Kind:
     routes: bool = False
     # Template flags that are set from a version on.
     since: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    # The codings that its template has.
+    codings: tuple[str, ...] = ()
 
 
 KINDS = {
     "evenkeel": Kind(
-        ["evenkeel.yaml"], ["{program}", "run", "-c", "{config}"], ["--version"], routes=True
+        ["evenkeel.yaml"], ["{program}", "run", "-c", "{config}"], ["--version"], routes=True,
+        codings=("gzip", "br", "zstd"),
     ),
     "nginx": Kind(
         ["nginx.conf"],
@@ -52,12 +57,14 @@ KINDS = {
         ["-v"],
         routes=True,
         since={"http2on": (1, 25, 1)},
+        codings=("gzip", "br"),
     ),
-    "haproxy": Kind(["haproxy.cfg", "haproxy.map"], ["{program}", "-f", "{config}"], ["-v"], routes=True),
+    "haproxy": Kind(["haproxy.cfg", "haproxy.map"], ["{program}", "-f", "{config}"], ["-v"], routes=True, codings=("gzip",)),
     "envoy": Kind(
         ["envoy.yaml"],
         ["{program}", "-c", "{config}", "--concurrency", "{workers}", "--log-level", "error", "--use-dynamic-base-id"],
         ["--version"],
+        codings=("gzip", "br", "zstd"),
     ),
     "traefik": Kind(
         ["traefik.yaml", "traefik-routes.yaml"],
@@ -138,6 +145,7 @@ class Balancer:
             "grpc": settings.grpc,
             "interactive": settings.interactive,
         }
+        flags |= {coding: settings.coding == coding for coding in ("gzip", "br", "zstd")}
         flags |= {name: numbers(self.version) >= version for name, version in self.kind.since.items()}
         flags |= {f"no{name}": not holds for name, holds in flags.items()}
         lines = []

@@ -1,4 +1,4 @@
-"""HTTP/2 load from nghttp2's h2load. It does not report reconnects."""
+"""HTTP/2 load, and HTTP/1.1 load with header fields, from nghttp2's h2load. It does not report reconnects."""
 
 import re
 import subprocess
@@ -36,6 +36,20 @@ class Streams:
             message.write_bytes(MESSAGE)
             command += [f"--data={message}", "-Hcontent-type: application/grpc", "-Hte: trailers"]
         return [*command, f"{'https' if self.tls else 'http'}://127.0.0.1:{port}{self.path}"]
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """GETs over HTTP/1.1, one at a time on each connection, of these paths in turn."""
+
+    connections: int
+    paths: list[str]
+    coding: str
+
+    def command(self, port: int) -> list[str]:
+        """The command line."""
+        urls = [f"http://127.0.0.1:{port}{path}" for path in self.paths]
+        return ["h2load", "--h1", "-t1", f"-c{self.connections}", f"-Haccept-encoding: {self.coding}", *urls]
 
 
 def run(command: list[str], times: tuple[float, float], cores: list[int], balancer: Process) -> Outcome:

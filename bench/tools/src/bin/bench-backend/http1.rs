@@ -109,6 +109,11 @@ impl Http1 {
             );
             return;
         }
+        if let Some(response) = shared.bodies.response(target) {
+            self.answer = 0;
+            self.head.extend_from_slice(response);
+            return;
+        }
         let size = target
             .strip_prefix(b"/bytes/")
             .and_then(head::number)

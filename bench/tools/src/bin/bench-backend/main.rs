@@ -1,11 +1,13 @@
 //! A backend that uses less CPU than any balancer, so that the balancer is the bottleneck: one thread, keep-alive, no
 //! framework.
 //!
-//! `bench-backend ADDRESS:PORT…` prints `ready` once it listens on all addresses. Over HTTP/1.1, `/bytes/N` returns N
-//! bytes and any other path 13, to a POST once its body has arrived; `/stats` returns the numbers of connections and
-//! requests so far. `/echo` accepts a WebSocket and returns every byte of it; `/events` is an event stream. A client that
-//! begins with the HTTP/2 preface gets the response of a gRPC call to any request.
+//! `bench-backend [--bodies FOLDER] ADDRESS:PORT…` prints `ready` once it listens on all addresses. Over HTTP/1.1,
+//! `/bytes/N` returns N bytes and any other path 13, to a POST once its body has arrived; `/stats` returns the numbers of
+//! connections and requests so far. `/bodies/NAME` returns a file of FOLDER with its length, `/chunked/NAME` in chunks.
+//! `/echo` accepts a WebSocket and returns every byte of it; `/events` is an event stream. A client that begins with the
+//! HTTP/2 preface gets the response of a gRPC call to any request.
 
+mod bodies;
 mod http1;
 mod http2;
 mod stream_turns;
@@ -17,6 +19,7 @@ use std::time::Instant;
 use evenkeel_bench_tools::events::Events;
 use slab::Slab;
 
+use bodies::Bodies;
 use http1::{Http1, Next};
 use http2::Http2;
 use stream_turns::StreamTurns;
@@ -50,6 +53,7 @@ enum Protocol {
 struct Shared {
     /// The longest body, of which others are prefixes.
     body: Vec<u8>,
+    bodies: Bodies,
     accepted: u64,
     requests: u64,
 }
@@ -65,7 +69,16 @@ struct Backend {
 fn main() -> io::Result<()> {
     let mut events = Events::new()?;
     let mut listeners = Vec::new();
-    for argument in std::env::args().skip(1) {
+    let mut bodies = Bodies::default();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--bodies" {
+            let folder = arguments
+                .next()
+                .ok_or_else(|| io::Error::other("--bodies needs a folder"))?;
+            bodies = Bodies::read(folder.as_ref())?;
+            continue;
+        }
         let listener = listen(&argument)?;
         events.add_listener(&listener, listeners.len())?;
         listeners.push(listener);
@@ -76,6 +89,7 @@ fn main() -> io::Result<()> {
         buffer: vec![0; READ],
         shared: Shared {
             body: vec![b'x'; LARGEST],
+            bodies,
             accepted: 0,
             requests: 0,
         },
