@@ -9,8 +9,15 @@
 )]
 
 mod budgets;
+#[path = "../shared/folder.rs"]
+mod folder;
 mod parts;
+mod policies;
+#[path = "../shared/process.rs"]
+mod process;
 mod requests;
+#[path = "../shared/rules.rs"]
+mod rules;
 mod tools;
 #[path = "../../tests/steady/traffic.rs"]
 mod traffic;
@@ -19,7 +26,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use budgets::{Budgets, Conditions, Count};
-use tools::Folder;
+use folder::Folder;
 
 /// The argument with which the program runs itself under callgrind.
 const PARTS: &str = "parts";
@@ -70,7 +77,7 @@ fn whole_requests(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
 /// Measures, and returns whether everything is within its budget.
 fn gate(is_write: bool) -> Result<bool, Box<dyn Error>> {
     let conditions = Conditions::here()?;
-    let folder = Folder::new()?;
+    let folder = Folder::new("gate");
     let mut instructions = parts::count(&folder)?;
     instructions.extend(whole_requests(&folder)?);
     let calls = match requests::system_calls(&folder) {

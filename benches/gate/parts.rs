@@ -20,9 +20,9 @@ use evenkeel_wire::head::{Method, RequestHead, ResponseHead};
 use evenkeel_wire::http1::chunked::{ChunkedDecoder, chunk_header};
 use evenkeel_wire::http1::{HeadScan, Kind, Limits, Piece, parse_request, parse_response};
 
-use crate::PARTS;
 use crate::budgets::Count;
-use crate::tools::{self, Folder};
+use crate::folder::Folder;
+use crate::{PARTS, policies, tools};
 
 /// How often a part is repeated: enough that the overhead of the loop is negligible.
 const TIMES: u32 = 1_000;
@@ -41,13 +41,14 @@ const CHUNK: usize = 1024;
 const CHUNKED_BODY: usize = 64 * 1024;
 
 /// A part that is ready to be repeated.
-struct Part {
+pub(crate) struct Part {
     name: String,
     work: Box<dyn FnMut(u32)>,
 }
 
 impl Part {
-    fn new(name: impl Into<String>, mut work: impl FnMut() + 'static) -> Self {
+    /// A part that does this each time.
+    pub(crate) fn new(name: impl Into<String>, mut work: impl FnMut() + 'static) -> Self {
         Self {
             name: name.into(),
             work: Box::new(move |times| (0..times).for_each(|_| work())),
@@ -78,7 +79,7 @@ fn taken() {
 
 /// Instructions of each part.
 pub(crate) fn count(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
-    let out = folder.file("parts");
+    let out = folder.path().join("parts");
     // Callgrind mishandles two patterns with the same prefix, and the reverse order of the options.
     let options = ["--dump-before=*taken*", "--toggle-collect=*counted*"];
     let program = std::env::current_exe()?;
@@ -91,7 +92,7 @@ pub(crate) fn count(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
     }
     let mut counts = Vec::new();
     for (index, part) in all().into_iter().enumerate() {
-        let dump = folder.file(&format!("parts.{}", index + 1));
+        let dump = folder.path().join(format!("parts.{}", index + 1));
         let total = tools::instructions(&dump)?;
         counts.push((part.name, total as f64 / f64::from(TIMES)));
     }
@@ -110,6 +111,7 @@ fn all() -> Vec<Part> {
         parts.extend([3, 1_000].map(|backends| pick(entry, backends)));
     }
     parts.extend([encode_head(), encode_log_line(), decode_chunked()]);
+    parts.extend(policies::all());
     parts
 }
 
@@ -119,7 +121,7 @@ fn parse(name: &str, text: &'static str) -> Part {
 }
 
 /// Parses a head that arrived in one read, as a connection does.
-fn read(text: &str, scan: &mut HeadScan, head: &mut RequestHead) {
+pub(crate) fn read(text: &str, scan: &mut HeadScan, head: &mut RequestHead) {
     let bytes = black_box(text.as_bytes());
     scan.clear();
     head.clear();

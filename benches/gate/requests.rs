@@ -4,23 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use evenkeel::internals::clock;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::Value;
 
 use crate::budgets::Count;
-use crate::tools::{self, Folder};
+use crate::folder::Folder;
+use crate::process::{BALANCER, LISTENING, Process};
 use crate::traffic::{self, Client, Exchange, WebSocket, exchanges};
-
-const BALANCER: &str = env!("CARGO_BIN_EXE_evenkeel");
+use crate::{rules, tools};
 
 /// Requests of each kind at the start of every run, until buffers have grown.
 const WARM_UP: usize = 500;
@@ -51,14 +49,27 @@ enum Load {
 
 /// Instructions of one request of each kind, all threads together.
 pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
-    let config = config(folder, traffic::start_backend())?;
+    let backend = traffic::start_backend();
+    let mut counts = of_plain(folder, backend)?;
+    counts.extend(of_rules(folder, backend));
+    Ok(counts)
+}
+
+/// A run under callgrind: its instructions, and how long it took.
+type Run = (f64, f64);
+
+fn run(folder: &Folder, name: &str, config: &Path, exchanges: &[Exchange], load: Load) -> Run {
+    let out = folder.path().join(format!("requests.{name}"));
+    let duration = drive(tools::callgrind(&out, &[], BALANCER), config, exchanges, load);
+    let count = tools::instructions(&out).expect("callgrind has counted");
+    (count as f64, duration.as_secs_f64())
+}
+
+/// Those of requests without any rule, and of WebSocket messages.
+fn of_plain(folder: &Folder, backend: SocketAddr) -> Result<Vec<Count>, Box<dyn Error>> {
+    let config = config(folder, backend);
     let exchanges = exchanges();
-    let run = |name: &str, load: Load| {
-        let out = folder.file(&format!("requests.{name}"));
-        let duration = drive(tools::callgrind(&out, &[], BALANCER), &config, &exchanges, load);
-        let count = tools::instructions(&out).expect("callgrind has counted");
-        (count as f64, duration.as_secs_f64())
-    };
+    let run = |name: &str, load: Load| run(folder, name, &config, &exchanges, load);
     // Two at a time: more would only compete for the cores.
     let [nothing, pause] = both(|| run("nothing", Load::Nothing), || run("pause", Load::Pause));
     let [get, post] = both(|| run("0", Load::Requests(0)), || run("1", Load::Requests(1)));
@@ -69,11 +80,45 @@ pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>
         .map(|exchange| format!("request: {}", exchange.name));
     let names = names.chain(["WebSocket: message there and back".to_owned()]);
     let counts = names.zip([get, post, chunked, messages]);
-    let counts = counts.map(|(name, (count, duration))| {
-        let periodic = per_second * (duration - nothing.1);
-        (name, (count - nothing.0 - periodic) / COUNTED as f64)
-    });
+    let counts = counts.map(|(name, run)| (name, each(run, nothing, per_second)));
     Ok(counts.collect())
+}
+
+/// Those of a GET with each rule, through one balancer that has a route for each.
+fn of_rules(folder: &Folder, backend: SocketAddr) -> Vec<Count> {
+    let all = rules::all(folder);
+    let config = rules::config(all.iter().map(|rule| &*rule.keys), backend.port());
+    let config = folder.write("rules.yaml", &config);
+    let token = format!("Authorization: Bearer {}\r\n", rules::token());
+    let exchanges: Vec<Exchange> = all
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| traffic::get(rule.name, &format!("/{index}/small"), &token))
+        .collect();
+    let run = |name: String, load: Load| run(folder, &name, &config, &exchanges, load);
+    let one = |index: usize| run(format!("rule.{index}"), Load::Requests(index));
+    let [nothing, pause] = both(
+        || run("rules.nothing".into(), Load::Nothing),
+        || run("rules.pause".into(), Load::Pause),
+    );
+    let [header_there, header_back] = both(|| one(0), || one(1));
+    let [list, limit] = both(|| one(2), || one(3));
+    let per_second = (pause.0 - nothing.0) / (pause.1 - nothing.1);
+    let runs = [header_there, header_back, list, limit, one(4)];
+    let counts = all.iter().zip(runs);
+    let counts = counts.map(|(rule, run)| {
+        (
+            format!("request: GET with {}", rule.name),
+            each(run, nothing, per_second),
+        )
+    });
+    counts.collect()
+}
+
+/// The instructions of each request of a run, without those of a run without them and without periodic work.
+fn each((count, duration): Run, nothing: Run, per_second: f64) -> f64 {
+    let periodic = per_second * (duration - nothing.1);
+    (count - nothing.0 - periodic) / COUNTED as f64
 }
 
 /// System calls of a small GET by name, all threads together.
@@ -81,15 +126,15 @@ pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>
 /// # Errors
 /// Why they cannot be counted on this machine.
 pub(crate) fn system_calls(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
-    let probe = tools::strace(&folder.file("probe"), "true").output();
+    let probe = tools::strace(&folder.path().join("probe"), "true").output();
     let probe = probe.map_err(|error| format!("strace: {error}"))?;
     if !probe.status.success() || !probe.stderr.is_empty() {
         return Err(String::from_utf8_lossy(&probe.stderr).trim().to_owned().into());
     }
-    let config = config(folder, traffic::start_backend())?;
+    let config = config(folder, traffic::start_backend());
     let exchanges = exchanges();
     let run = |name: &str, load: Load| {
-        let out = folder.file(&format!("calls.{name}"));
+        let out = folder.path().join(format!("calls.{name}"));
         drive(tools::strace(&out, BALANCER), &config, &exchanges, load);
         tools::system_calls(&out).expect("strace has counted")
     };
@@ -152,29 +197,19 @@ pub(crate) fn check_calls(calls: &[Count]) -> bool {
 }
 
 /// Writes a config with one worker and no periodic work except ticks. The access log is encoded and written to /dev/null.
-fn config(folder: &Folder, backend: SocketAddr) -> std::io::Result<PathBuf> {
-    let path = folder.file("evenkeel.yaml");
+fn config(folder: &Folder, backend: SocketAddr) -> PathBuf {
     let text = format!(
         "listen: 127.0.0.1:0\nadmin: off\nworkers: 1\naccess_log: {{ path: /dev/null, on_full: block }}\n\
          health_check: {{ kind: none }}\nbackends:\n  - http://{backend}\n"
     );
-    fs::write(&path, text)?;
-    Ok(path)
+    folder.write("evenkeel.yaml", &text)
 }
 
 /// Starts the balancer as `command`, sends requests one after the other, and waits for its end. Returns the time since it
 /// began to listen.
 fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load) -> Duration {
-    let mut child = command
-        .args(["run", "-c"])
-        .arg(config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .expect("the tool was there before");
-    let mut stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
-    let address = listening(&mut stdout);
+    command.process_group(0);
+    let (mut process, [address]) = Process::start(command, config, [LISTENING]);
     let started = clock::now();
     let mut client = Client::connect(address);
     for exchange in exchanges {
@@ -193,23 +228,12 @@ fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load
     }
     drop((client, socket));
     let duration = clock::now().saturating_duration_since(started);
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let group = i32::try_from(process.0.id()).ok().and_then(Pid::from_raw);
     // Signals the whole group, because strace does not forward signals.
     kill_process_group(group.expect("a child has an id"), Signal::TERM).expect("it runs");
-    let mut rest = Vec::new();
-    stdout.read_to_end(&mut rest).expect("a pipe can be read");
-    let status = child.wait().expect("a child can be waited for");
-    assert!(status.success(), "{command:?} ended with {status}");
+    let status = process.0.wait().expect("a child can be waited for");
+    assert!(status.success(), "the balancer ended with {status}");
     duration
-}
-
-fn listening(stdout: &mut impl BufRead) -> SocketAddr {
-    let lines = stdout.lines().map_while(Result::ok);
-    let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-    let line = lines.find(|line| line.get("msg").is_some_and(|message| message == "Listening"));
-    let address = line.as_ref().and_then(|line| line.get("address")?.as_str());
-    let address = address.and_then(|text| text.parse().ok());
-    address.expect("it logs its listening address")
 }
 
 fn both<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T) -> [T; 2] {

@@ -3,33 +3,9 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
-use std::{env, fs, io};
-
-/// A temporary folder for the tools' output, deleted on drop.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    /// Creates the folder.
-    pub(crate) fn new() -> io::Result<Self> {
-        let path = env::temp_dir().join(format!("evenkeel-gate-{}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-
-    /// The path of a file in it.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A leftover is small and gets cleaned up with the temporary folder.
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
 
 /// The command for `program` under callgrind, which writes to `out`.
 pub(crate) fn callgrind(out: &Path, options: &[&str], program: impl AsRef<OsStr>) -> Command {

@@ -1,25 +1,24 @@
 //! The balancer as a process, and the processor time of its worker.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use evenkeel::internals::clock;
-use serde_json::Value;
 
 use crate::folder::Folder;
+use crate::process::{BALANCER, LISTENING, Process};
 
 /// Longest wait until the worker sleeps.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A running balancer, which is killed when this is dropped.
+/// A running balancer.
 pub(crate) struct Balancer {
-    process: Child,
+    _process: Process,
     address: SocketAddr,
     /// What the kernel says of the worker thread: its state, and its processor time.
     state: File,
@@ -30,33 +29,19 @@ impl Balancer {
     /// Starts it with this config.
     pub(crate) fn start(folder: &Folder, config: &str) -> Self {
         let config = folder.write("evenkeel.yaml", config);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .args(["run".as_ref(), "-c".as_ref(), config.as_os_str()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it was built");
-        let stdout = process.stdout.take().expect("it is piped");
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| {
-            let line: Value = serde_json::from_str(&line).ok()?;
-            let is_listening = line.get("msg")? == "Listening";
-            is_listening.then(|| line.get("address")?.as_str()?.parse().ok())?
-        });
-        // What it writes later must not block it.
-        thread::spawn(move || lines.for_each(drop));
-        let worker = format!("/proc/{}/task", process.id());
-        let worker = fs::read_dir(worker).expect("it runs").flatten().find(|task| {
+        let (process, [address]) = Process::start(Command::new(BALANCER), &config, [LISTENING]);
+        let tasks = format!("/proc/{}/task", process.0.id());
+        let worker = fs::read_dir(tasks).expect("it runs").flatten().find(|task| {
             let name = fs::read_to_string(task.path().join("comm"));
             name.is_ok_and(|name| name.trim_end() == "worker-0")
         });
         let worker = worker.expect("it has a worker").path();
         let open = |path: &Path, name: &str| File::open(path.join(name)).expect("Linux has it");
         Self {
-            address: address.expect("it logs where it listens"),
+            address,
             state: open(&worker, "stat"),
             time: open(&worker, "schedstat"),
-            process,
+            _process: process,
         }
     }
 
@@ -76,13 +61,6 @@ impl Balancer {
         let text = read(&self.time);
         let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
         Duration::from_nanos(nanos.expect("it begins with a number"))
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.process.kill().and_then(|()| self.process.wait());
     }
 }
 

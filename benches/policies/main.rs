@@ -15,9 +15,14 @@
 
 mod balancer;
 mod cases;
+#[path = "../shared/folder.rs"]
 mod folder;
 mod load;
 mod page;
+#[path = "../shared/process.rs"]
+mod process;
+#[path = "../shared/rules.rs"]
+mod rules;
 mod statistics;
 
 use std::process::ExitCode;
@@ -66,13 +71,14 @@ fn main() -> ExitCode {
 }
 
 fn measure(rounds: usize) -> Measured {
-    let folder = Folder::new();
+    let folder = Folder::new("policies");
     let cases = cases::all(&folder);
     let [balancer_core, load_core] = load::cores();
     // A process inherits the core of the thread that starts it.
     load::pin(balancer_core);
     let backend = load::listen();
-    let balancer = Balancer::start(&folder, &cases::config(&cases, backend.port()));
+    let config = rules::config(cases.iter().map(|case| &*case.keys), backend.port());
+    let balancer = Balancer::start(&folder, &config);
     load::pin(load_core);
     backend.serve();
     let mut client = Client::connect(balancer.address());

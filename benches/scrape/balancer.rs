@@ -1,25 +1,28 @@
 //! The balancer as a process, in front of backends that are one server on many addresses of the loopback network.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Error, Result};
+use std::io::Result;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::folder::Folder;
+use crate::process::{BALANCER, LISTENING, Process};
+
+/// What it logs with the address of its admin API.
+const ADMIN: &str = "Admin API listening";
 /// The kernel's clock ticks in a second: `USER_HZ`.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A running balancer, which is killed when this is dropped.
+/// A running balancer.
 pub(crate) struct Balancer {
-    process: Child,
-    config: PathBuf,
+    process: Process,
+    _folder: Folder,
     address: SocketAddr,
     admin: SocketAddr,
 }
@@ -29,7 +32,6 @@ impl Balancer {
     pub(crate) fn start(backends: usize) -> Result<Self> {
         raise_descriptors()?;
         let port = serve()?;
-        let config = std::env::temp_dir().join(format!("evenkeel-scrape-{}.yaml", std::process::id()));
         let mut text = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\naccess_log: off\nworkers: 2\n\
                         health_check: { kind: none }\nbackends:\n"
             .to_owned();
@@ -37,34 +39,14 @@ impl Balancer {
             let host = Ipv4Addr::new(127, 1, (number / 250) as u8, (number % 250 + 1) as u8);
             text.push_str(&format!("  - http://{host}:{port}\n"));
         }
-        fs::write(&config, text)?;
-        let mut process = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .args(["run".as_ref(), "-c".as_ref(), config.as_os_str()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = process.stdout.take().expect("it is piped");
-        let (mut address, mut admin) = (None, None);
-        let mut lines = BufReader::new(stdout).lines();
-        while address.is_none() || admin.is_none() {
-            let line = lines
-                .next()
-                .ok_or_else(|| Error::other("the balancer has ended"))??;
-            let line: Value = serde_json::from_str(&line)?;
-            let at = || line.get("address")?.as_str()?.parse().ok();
-            match line.get("msg").and_then(Value::as_str) {
-                Some("Listening") => address = at(),
-                Some("Admin API listening") => admin = at(),
-                _ => {}
-            }
-        }
-        // What it writes later must not block it.
-        std::thread::spawn(move || lines.for_each(drop));
+        let folder = Folder::new("scrape");
+        let config = folder.write("evenkeel.yaml", &text);
+        let (process, [address, admin]) = Process::start(Command::new(BALANCER), &config, [LISTENING, ADMIN]);
         Ok(Self {
             process,
-            config,
-            address: address.expect("it was read"),
-            admin: admin.expect("it was read"),
+            _folder: folder,
+            address,
+            admin,
         })
     }
 
@@ -80,20 +62,12 @@ impl Balancer {
 
     /// The processor time of its control runtime, which is its first thread.
     pub(crate) fn control_time(&self) -> Result<Duration> {
-        let id = self.process.id();
+        let id = self.process.0.id();
         let stat = fs::read_to_string(format!("/proc/{id}/task/{id}/stat"))?;
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let times = fields.split_ascii_whitespace().skip(11).take(2);
         let ticks: u32 = times.filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
         Ok(TICK * ticks)
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        // Both fail only if there is nothing left to clean up.
-        let _ = self.process.kill().and_then(|()| self.process.wait());
-        let _ = fs::remove_file(&self.config);
     }
 }
 

@@ -9,7 +9,11 @@
 
 mod balancer;
 mod effect;
+#[path = "../shared/folder.rs"]
+mod folder;
 mod load;
+#[path = "../shared/process.rs"]
+mod process;
 
 use std::io::Result;
 use std::process::ExitCode;

@@ -15,6 +15,9 @@ const PING: usize = 64;
 /// Larger than any message here.
 const MESSAGE: usize = 8 * 1024;
 
+/// What all requests begin with after their path.
+const HEAD: &str = "HTTP/1.1\r\nHost: test\r\nUser-Agent: traffic\r\nAccept: */*\r\n";
+
 /// A kind of request, and how the client recognises the end of its response.
 pub(crate) struct Exchange {
     /// Name for messages.
@@ -25,14 +28,10 @@ pub(crate) struct Exchange {
 
 /// The measured kinds.
 pub(crate) fn exchanges() -> [Exchange; 3] {
-    let head = "HTTP/1.1\r\nHost: test\r\nUser-Agent: traffic\r\nAccept: */*\r\n";
+    let head = HEAD;
     let body = "x".repeat(BODY);
     [
-        Exchange {
-            name: "GET",
-            request: format!("GET /small {head}\r\n").into(),
-            end: b"\r\n\r\nHello, world!",
-        },
+        get("GET", "/small", ""),
         Exchange {
             name: "POST of 1 KiB",
             request: format!("POST /small {head}Content-Length: {BODY}\r\n\r\n{body}").into(),
@@ -44,6 +43,15 @@ pub(crate) fn exchanges() -> [Exchange; 3] {
             end: b"\r\n0\r\n\r\n",
         },
     ]
+}
+
+/// A GET of a small response, with these header lines in addition.
+pub(crate) fn get(name: &'static str, path: &str, lines: &str) -> Exchange {
+    Exchange {
+        name,
+        request: format!("GET {path} {HEAD}{lines}\r\n").into(),
+        end: b"\r\n\r\nHello, world!",
+    }
 }
 
 /// A client with one keep-alive connection.

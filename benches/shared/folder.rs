@@ -1,4 +1,4 @@
-//! A temporary folder for the files of the balancer.
+//! A temporary folder for the files of a measurement.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Creates it.
-    pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("evenkeel-policies-{}", std::process::id()));
+    /// Creates the folder of a bench.
+    pub(crate) fn new(bench: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("evenkeel-{bench}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder can be created");
         Self(path)
     }
@@ -21,7 +21,8 @@ impl Folder {
         path
     }
 
-    fn path(&self) -> &Path {
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
