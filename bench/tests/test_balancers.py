@@ -18,6 +18,7 @@ from harness.balancers import KINDS, Balancer, Settings, numbers, version_in
 
 SETTINGS = Settings(["127.0.0.1:7001", "127.0.0.2:7001"], routes=["/one", "/two"], workers=2)
 TLS = replace(SETTINGS, certificate=Path("/certs"))
+BR = replace(SETTINGS, coding="br")
 GRPC = replace(SETTINGS, h2c=True, grpc=True)
 
 
@@ -30,7 +31,7 @@ def rendered(name: str, logs: bool, settings: Settings = SETTINGS, version: str 
 class Templates(unittest.TestCase):
     def test_every_placeholder_is_replaced(self):
         for name in KINDS:
-            for logs, settings in itertools.product((True, False), (SETTINGS, TLS, GRPC)):
+            for logs, settings in itertools.product((True, False), (SETTINGS, TLS, GRPC, BR)):
                 for file, text in rendered(name, logs, settings).items():
                     with self.subTest(file=file, logs=logs, settings=settings):
                         self.assertEqual(re.findall(r"\{\{|^%(?!\[)\w+ ", text, re.MULTILINE), [])
