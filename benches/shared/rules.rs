@@ -63,7 +63,7 @@ pub(crate) fn blocks() -> Vec<String> {
         .collect()
 }
 
-/// The config of a balancer with one worker and a route for each of these keys, `/0`, `/1` and so on.
+/// The config of a balancer with one worker, a route for each of these keys, `/0`, `/1` and so on, and one for all other paths.
 pub(crate) fn config<'a>(routes: impl Iterator<Item = &'a str>, backend: u16) -> String {
     let mut text = format!(
         "listen: 127.0.0.1:0\nadmin: off\nworkers: 1\naccess_log: {{ path: /dev/null, on_full: block }}\n\
@@ -77,6 +77,7 @@ pub(crate) fn config<'a>(routes: impl Iterator<Item = &'a str>, backend: u16) ->
         let line = writeln!(text, "  - {{ path_prefix: /{index}, pool: app{keys} }}");
         line.expect("a text takes everything");
     }
+    text.push_str("  - { pool: app }\n");
     text
 }
 
