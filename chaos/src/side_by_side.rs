@@ -58,6 +58,115 @@ const ALSO: &[(&str, &str, &str)] = &[
         "with another outcome than expected",
     ),
     ("upgrade", "refused connects", "refused connects"),
+    (
+        "drain",
+        "HTTP/1.1 responses after the stop without `Connection: close`",
+        "responses without `Connection: close`",
+    ),
+    (
+        "drain",
+        "HTTP/2 connections with two GOAWAYs, all streams and then the last one",
+        "with two GOAWAYs",
+    ),
+    (
+        "drain",
+        "new connections served, and refused",
+        "new connections served and refused",
+    ),
+    ("drain", "new connections accepted and not served", "not served"),
+    ("drain", "cut WebSockets", "cut WebSockets"),
+    ("drain", "time until the end of the process", "ended after"),
+    ("drain", "exit of the process", "with"),
+    ("descriptors", "most connections", "limit"),
+    (
+        "descriptors",
+        "most connections: the process goes on",
+        "limit: goes on",
+    ),
+    (
+        "descriptors",
+        "most connections: failed requests on earlier connections",
+        "failed on earlier connections",
+    ),
+    (
+        "descriptors",
+        "most connections: time on a processor while full beyond that of before, in 1,000 of one",
+        "‰ of a core",
+    ),
+    (
+        "descriptors",
+        "most connections: lines about it while full",
+        "lines",
+    ),
+    (
+        "descriptors",
+        "most connections: slowest response of the admin API, in µs",
+        "admin API, µs",
+    ),
+    ("descriptors", "most connections: health checks", "checks"),
+    (
+        "descriptors",
+        "most connections: a new client is served after the others have left",
+        "a new client",
+    ),
+    (
+        "descriptors",
+        "descriptors: the process goes on",
+        "no limit: goes on",
+    ),
+    (
+        "descriptors",
+        "descriptors: failed requests on earlier connections",
+        "failed on earlier connections",
+    ),
+    (
+        "descriptors",
+        "descriptors: time on a processor while full beyond that of before, in 1,000 of one",
+        "‰ of a core",
+    ),
+    ("descriptors", "descriptors: lines about it while full", "lines"),
+    (
+        "descriptors",
+        "descriptors: slowest response of the admin API, in µs",
+        "admin API, µs",
+    ),
+    ("descriptors", "descriptors: health checks", "checks"),
+    (
+        "descriptors",
+        "descriptors: a new client is served after the others have left",
+        "a new client",
+    ),
+    (
+        "log-full",
+        "p99 of GETs while the log takes nothing, in µs",
+        "p99 of GETs meanwhile, µs",
+    ),
+    ("log-full", "time until writing resumes", "resumes after"),
+    (
+        "log-full",
+        "lines written and dropped",
+        "lines written and dropped",
+    ),
+    ("log-full", "lines that are no JSON", "no JSON"),
+    (
+        "log-blocked",
+        "p99 of GETs while the log takes nothing, in µs",
+        "p99 of GETs meanwhile, µs",
+    ),
+    ("log-blocked", "time until writing resumes", "resumes after"),
+    (
+        "log-blocked",
+        "lines written and dropped",
+        "lines written and dropped",
+    ),
+    ("clock", "failed requests", "failed requests"),
+    ("clock", "timeouts", "timeouts"),
+    (
+        "clock",
+        "negative durations in the access log",
+        "negative durations",
+    ),
+    ("clock", "days in the access log", "days in the log"),
 ];
 
 /// No run takes this many microseconds.
@@ -218,15 +327,27 @@ fn figures(scenario: &str, report: &Report) -> String {
 fn also(scenario: &str, report: &Report) -> String {
     let rows = ALSO.iter().filter(|(of, ..)| *of == scenario);
     let found = rows.filter_map(|(_, name, words)| {
-        let goal = report.goals().iter().find(|goal| goal.name == *name);
-        let figure = goal.map_or_else(|| report.fact_of(name), |goal| &goal.figure);
-        let figure = figure.split(", at most").next().unwrap_or_default();
-        // The time of something that has not happened.
-        let is_never = figure.parse().is_ok_and(|figure: u64| figure > NEVER);
-        let figure = if is_never { "none" } else { figure };
-        Some(format!("{words}: {}", cell(figure))).filter(|_| !figure.is_empty())
+        // A scenario with several parts has some goals once in each.
+        let goals = report.goals().iter().filter(|goal| goal.name == *name);
+        let figures: Vec<&str> = goals.map(|goal| short(&goal.figure)).collect();
+        let figure = if figures.is_empty() {
+            report.fact_of(name).to_owned()
+        } else {
+            figures.join(" / ")
+        };
+        Some(format!("{words}: {}", cell(&figure))).filter(|_| !figure.is_empty())
     });
     found.collect::<Vec<_>>().join("; ")
+}
+
+/// A figure without its limit.
+fn short(figure: &str) -> &str {
+    let limits = [", at most", ", at least", ", from"];
+    let end = limits.iter().filter_map(|limit| figure.find(limit)).min();
+    let figure = figure.get(..end.unwrap_or(figure.len())).unwrap_or_default();
+    // The time of something that has not happened.
+    let is_never = figure.parse().is_ok_and(|figure: u64| figure > NEVER);
+    if is_never { "none" } else { figure }
 }
 
 /// The first line of a reason.
@@ -273,6 +394,30 @@ mod tests {
         assert_eq!(
             also("all-down", &report),
             "first success after recovery, µs: 700000"
+        );
+    }
+
+    #[test]
+    fn figures_of_all_parts_are_shown_without_their_limits() {
+        let mut report = Report::default();
+        report.goal(
+            "new connections served, and refused",
+            "7 and 8, at least 1 each",
+            true,
+        );
+        report.goal(
+            "new connections served, and refused",
+            "9 and 0, at least 1 each",
+            false,
+        );
+        report.fact("new connections accepted and not served", "not offered: a reason");
+        assert_eq!(
+            also("drain", &report),
+            "new connections served and refused: 7 and 8 / 9 and 0; not served: not offered: a reason"
+        );
+        assert_eq!(
+            short("1003.1 to 1020.0 ms, from 900.0 to 1100.0 ms"),
+            "1003.1 to 1020.0 ms"
         );
     }
 

@@ -26,6 +26,8 @@ const END: Duration = Duration::from_secs(30);
 pub struct HeldPlan {
     /// Address of the balancer.
     pub address: SocketAddr,
+    /// Its address for HTTP/2.
+    pub http2_address: SocketAddr,
     /// Requests over HTTP/1.1, each on a connection of its own.
     pub http1: usize,
     /// Connections of HTTP/2.
@@ -139,7 +141,7 @@ async fn on_http1(plan: HeldPlan, request: Request, mut record: Record, shared: 
 }
 
 async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, shared: Rc<Shared>) {
-    let Ok((sender, goaways, connection)) = http2::watched(plan.address).await else {
+    let Ok((sender, goaways, connection)) = http2::watched(plan.http2_address).await else {
         for (_, record) in requests {
             shared.end(record.fail(Failure::Connect));
         }

@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::rng::Rng;
 
 pub use crowd::Crowd;
-pub use fetch::fetch;
+pub use fetch::{fetch, post};
 pub use held::{Held, HeldOutcome, HeldPlan};
 pub use long_lived::{LongLived, LongLivedCounts, LongLivedOutcome};
 pub use prober::{Prober, Probes};

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::error::{Error, Explain, Result};
 use crate::groups::Group;
 use crate::helper::Helper;
-use crate::process::Process;
+use crate::process::{Process, children};
 
 /// Longest wait until a balancer listens.
 const START: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ pub struct Balancer {
     pub address: SocketAddr,
     /// Where it listens for HTTP/2, if that is another address.
     pub http2: Option<SocketAddr>,
+    /// Where its admin API listens, if its config says it.
+    admin: Option<SocketAddr>,
     process: Process,
     /// All of its processes.
     group: Group,
@@ -66,7 +68,7 @@ impl Balancer {
         let file = file.explain("cannot write the output")?;
         let config_path = setup.folder.join(peer.config_name());
         let command = peer.command(&config_path, setup.folder);
-        let mut command = helper.bound(&setup.extras.wrap(command));
+        let mut command = helper.bound(&setup.extras.wrap(peer, &command));
         command
             .stdin(Stdio::null())
             .stderr(file.try_clone()?)
@@ -78,6 +80,7 @@ impl Balancer {
                 .address
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
             http2: config.http2,
+            admin: config.admin,
             group: Group::new(process.id()?),
             process,
             logs: peer.logs(),
@@ -191,12 +194,20 @@ impl Balancer {
 
     /// The address of its admin API, once it has said it.
     pub fn admin(&self, peer: &dyn Peer) -> Result<SocketAddr> {
-        let mut address = None;
+        let mut address = self.admin;
         wait(START, || {
+            if address.is_some() {
+                return true;
+            }
             address = peer.admin(&self.output());
             address.is_some()
         });
         address.ok_or_else(|| Error::new("the balancer does not say where its admin API is"))
+    }
+
+    /// Tells it to stop, and to let requests finish in at most `limit`.
+    pub fn drain(&self, peer: &dyn Peer, limit: Duration) -> Result<()> {
+        peer.drain(&self.running()?, limit)
     }
 
     /// Sends it a signal.
@@ -217,17 +228,19 @@ impl Balancer {
         Ok((seen, status))
     }
 
-    /// The time on a processor that it has used so far, in microseconds.
+    /// The time on a processor that its processes have used so far, in microseconds.
     pub fn processor_time(&self) -> Result<u64> {
-        let path = format!("/proc/{}/stat", self.serving()?.as_raw_nonzero());
-        let stat = fs::read_to_string(path).explain("cannot read what the balancer uses")?;
-        // The name before the last bracket may contain anything. `utime` and `stime` are 12 and 13 words after it (proc(5)).
-        let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = words
-            .skip(11)
-            .take(2)
-            .filter_map(|word| word.parse::<u64>().ok())
-            .sum();
+        let mut ticks = 0;
+        let mut processes = vec![self.serving()?];
+        while let Some(process) = processes.pop() {
+            processes.extend(children(process));
+            let path = format!("/proc/{}/stat", process.as_raw_nonzero());
+            let stat = fs::read_to_string(path).explain("cannot read what the balancer uses")?;
+            // The name before the last bracket may contain anything. `utime` and `stime` are 12 and 13 words after it (proc(5)).
+            let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let times = words.skip(11).take(2);
+            ticks += times.filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+        }
         let each = 1_000_000_u64.checked_div(rustix::param::clock_ticks_per_second());
         Ok(ticks * each.unwrap_or_default())
     }

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::output::{logged_as_json, version};
-use super::{CONFIG, Config, Peer, Place, Program, Running, Setting, Setup, Source, free_address};
+use super::output::{lines_with, logged_as_json, unreadable, version};
+use super::source::STATIC;
+use super::{CONFIG, Config, Notice, Peer, Place, Program, Running, Setting, Setup, Source, free_address};
 use crate::error::{Error, Explain, Result};
 
 /// Where its admin API listens.
 const SOCKET: &str = "admin.sock";
+/// What it says when it can take no more connections. A request to a backend that fails for this reason has the same text.
+const NO_ROOM: &[&str] = &["Accept error"];
 /// Longest time that the admin API may take.
 const LOAD: Duration = Duration::from_secs(10);
 
@@ -40,13 +43,29 @@ impl Peer for Caddy {
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
         let listen = setup.address.map_or_else(free_address, Ok)?;
         let folder = self.source.inside(setup.folder);
-        let config = json!({
-            "admin": { "listen": format!("unix/{}/{SOCKET}", folder.display()), "config": { "persist": false } },
-            "apps": { "http": { "servers": { "clients": server(listen, setup)? } } },
+        let admin = setup.admin()?;
+        let admin_listen = match admin {
+            Some(address) => address.to_string(),
+            None => format!("unix/{}/{SOCKET}", folder.display()),
+        };
+        let mut config = json!({
+            "admin": { "listen": admin_listen, "config": { "persist": false } },
+            "apps": { "http": http(listen, setup)? },
         });
+        if let (Some(path), Some(config)) = (setup.access_log(), config.as_object_mut()) {
+            let path = self.source.inside(path);
+            let lines = json!({
+                "writer": { "output": "file", "filename": path, "roll": false },
+                "include": ["http.log.access"],
+            });
+            let other = json!({ "exclude": ["http.log.access"] });
+            let logs = json!({ "logs": { "access": lines, "default": other } });
+            config.insert("logging".to_owned(), logs);
+        }
         Ok(Config {
             text: config.to_string(),
             address: Some(listen),
+            admin,
             ..Config::default()
         })
     }
@@ -76,6 +95,22 @@ impl Peer for Caddy {
         Some(logged_as_json(&lines.join("\n"), "/request/uri", "/status"))
     }
 
+    fn real_clock(&self) -> Option<&'static str> {
+        self.source.is_static().then_some(STATIC)
+    }
+
+    fn notices(&self, output: &str, notice: Notice) -> Option<usize> {
+        (notice == Notice::NoRoom).then(|| lines_with(output, NO_ROOM))
+    }
+
+    fn admin_paths(&self) -> &'static [&'static str] {
+        &["/config/", "/metrics"]
+    }
+
+    fn unreadable_lines(&self, log: &str) -> Option<usize> {
+        Some(unreadable(log))
+    }
+
     fn reload(&self, running: &Running<'_>) -> Result<()> {
         let config = std::fs::read(running.folder.join(CONFIG))?;
         let mut stream =
@@ -95,6 +130,14 @@ impl Peer for Caddy {
         // An invalid config is refused with 400.
         Ok(())
     }
+}
+
+fn http(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
+    let servers = json!({ "clients": server(listen, setup)? });
+    Ok(match setup.drain() {
+        Some(limit) => json!({ "servers": servers, "grace_period": format!("{}ms", limit.as_millis()) }),
+        None => json!({ "servers": servers }),
+    })
 }
 
 fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
@@ -119,7 +162,15 @@ fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
                 }));
             }
             Setting::Invalid => routes.push(json!({ "handle": [{ "handler": "no_such_handler" }] })),
-            Setting::HttpCheck => {}
+            // It serves on all cores.
+            Setting::HttpCheck
+            | Setting::Admin
+            | Setting::Drain(_)
+            | Setting::Workers(_)
+            | Setting::Connections(_)
+            | Setting::CheckInterval(_) => {}
+            // It has no limit of connections.
+            Setting::Descriptors(_) if setup.connections().is_some() => {}
             other => return Err(other.not_offered_by("Caddy")),
         }
     }
@@ -138,7 +189,7 @@ fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
         "transport": { "protocol": "http", "dial_timeout": "1s", "response_header_timeout": first_byte },
         "load_balancing": balancing,
         "health_checks": {
-            "active": { "uri": "/", "interval": "1s", "timeout": "1s", "passes": 2, "fails": 3 },
+            "active": { "uri": "/", "interval": format!("{}ms", setup.check_interval()), "timeout": "1s", "passes": 2, "fails": 3 },
             "passive": { "fail_duration": "2s", "max_fails": 3 },
         },
         // Otherwise a reload closes WebSockets.
@@ -191,6 +242,16 @@ mod tests {
         );
         let settings = &[Setting::TcpCheck];
         assert!(caddy.config(&setup(settings)).unwrap_err().is_not_offered());
+    }
+
+    #[test]
+    fn a_limit_of_connections_is_not_offered() {
+        let caddy = make(Place::default());
+        let descriptors = Setting::Descriptors(512);
+        let error = caddy.config(&setup(&[descriptors])).unwrap_err();
+        assert!(error.is_not_offered(), "{error}");
+        // All that it takes is what there is.
+        config(caddy.as_ref(), &[descriptors, Setting::Connections(9_000)]);
     }
 
     #[test]

@@ -2,17 +2,34 @@
 //! reload. Its hot restart needs a program of its own around it, so upgrades are not measured.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use super::output::{logged, version};
-use super::{Config, Peer, Place, Program, Running, Setting, Setup, Source, free_address};
-use crate::error::{Error, Result};
+use rustix::process::{Signal, kill_process};
+
+use super::output::{days, lines_with, logged, negative_durations, version};
+use super::{Config, Notice, Peer, Place, Program, Running, Setting, Setup, Source, free_address, wait};
+use crate::client::{fetch, post};
+use crate::error::{Error, Explain, Result};
 
 const ROUTES: &str = "routes.yaml";
 const ENDPOINTS: &str = "endpoints.yaml";
+/// The file with the address of its admin API.
+const ADMIN: &str = "admin-address";
+/// How long it accepts new connections after it was told to drain.
+const ACCEPTING: Duration = Duration::from_secs(5);
+/// What it says when it can take no more connections.
+const NO_ROOM: &[&str] = &[
+    "Too many open files",
+    "max active connections",
+    "over active connection limit",
+];
+/// Descriptors that are no connections of clients: files, timers and queues of threads, and connections to backends.
+const FILES: u64 = 112;
 /// What is safe for every request: the backend has not processed it.
 const ALWAYS: &str = "connect-failure,refused-stream,reset-before-request";
 /// What is safe for idempotent requests.
@@ -49,16 +66,39 @@ impl Peer for Envoy {
                 | Setting::TcpCheck
                 | Setting::NoQueue
                 | Setting::Variant(_)
-                | Setting::Invalid => {}
+                | Setting::Invalid
+                | Setting::Admin
+                | Setting::Drain(_)
+                // It serves on all cores.
+                | Setting::Workers(_)
+                | Setting::Descriptors(_)
+                | Setting::Connections(_)
+                | Setting::CheckInterval(_)
+                | Setting::OneAttempt => {}
                 other => return Err(other.not_offered_by("Envoy")),
             }
         }
         let listen = setup.address.map_or_else(free_address, Ok)?;
+        let admin = match setup.drain() {
+            // It is told to drain by it.
+            Some(_) => Some(free_address()?),
+            None => setup.admin()?,
+        };
+        let mut text = bootstrap(listen, &self.source, setup);
+        if let Some(address) = admin {
+            let _ = writeln!(
+                text,
+                "admin: {{ ignore_global_conn_limit: true, address: {} }}",
+                socket(address)
+            );
+        }
+        text.push_str(&overload(setup));
         Ok(Config {
-            text: bootstrap(listen, &self.source.inside(setup.folder), setup),
+            text,
             files: vec![(ROUTES, routes(setup)), (ENDPOINTS, endpoints(setup))],
             address: Some(listen),
             http2: None,
+            admin,
         })
     }
 
@@ -68,15 +108,67 @@ impl Peer for Envoy {
         ))
     }
 
-    fn command(&self, config: &Path, _: &Path) -> Command {
+    fn command(&self, config: &Path, folder: &Path) -> Command {
         let mut command = self.source.command();
         command.arg("-c").arg(self.source.inside(config));
         command.args(["--disable-hot-restart", "--log-level", "warning"]);
+        command.args(["--drain-time-s", &ACCEPTING.as_secs().to_string()]);
+        command.args([
+            "--drain-strategy",
+            "immediate",
+            "--file-flush-interval-msec",
+            "1000",
+        ]);
+        let admin = self.source.inside(&folder.join(ADMIN));
+        command.arg("--admin-address-path").arg(admin);
         command
     }
 
     fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
         Some(logged(output))
+    }
+
+    /// By its admin API: it tells clients, and accepts new ones for [`ACCEPTING`]. When no connection is left, or at the end of
+    /// `limit`, SIGTERM ends it.
+    fn drain(&self, running: &Running<'_>, limit: Duration) -> Result<()> {
+        let admin = fs::read_to_string(running.folder.join(ADMIN)).unwrap_or_default();
+        let admin = admin
+            .trim()
+            .parse()
+            .explain("Envoy does not say where its admin API is")?;
+        post(admin, "/drain_listeners?graceful")?;
+        let pid = running.pid;
+        thread::Builder::new()
+            .name("drain of Envoy".to_owned())
+            .spawn(move || {
+                thread::sleep(ACCEPTING);
+                wait(limit.saturating_sub(ACCEPTING), || connections(admin) == Some(0));
+                // It may have ended.
+                let _ = kill_process(pid, Signal::TERM);
+            })?;
+        Ok(())
+    }
+
+    fn real_clock(&self) -> Option<&'static str> {
+        Some(
+            "its allocator, which is linked in, asks for the time before libfaketime is ready, and it does not start",
+        )
+    }
+
+    fn notices(&self, output: &str, notice: Notice) -> Option<usize> {
+        (notice == Notice::NoRoom).then(|| lines_with(output, NO_ROOM))
+    }
+
+    fn admin_paths(&self) -> &'static [&'static str] {
+        &["/ready", "/stats"]
+    }
+
+    fn days(&self, log: &str) -> Option<usize> {
+        Some(days(log))
+    }
+
+    fn negative_durations(&self, log: &str) -> Option<usize> {
+        Some(negative_durations(log))
     }
 
     fn reload(&self, _: &Running<'_>) -> Result<()> {
@@ -86,8 +178,23 @@ impl Peer for Envoy {
 }
 
 /// What it is started with. `path_config_source` watches the file: a rename over it is a reload.
-fn bootstrap(listen: SocketAddr, folder: &Path, setup: &Setup<'_>) -> String {
+fn bootstrap(listen: SocketAddr, source: &Source, setup: &Setup<'_>) -> String {
+    let folder = source.inside(setup.folder);
     let folder = folder.display();
+    let interval = setup.check_interval();
+    let interval = format!("{}.{:03}", interval / 1_000, interval % 1_000);
+    let (log, kind) = match setup.access_log() {
+        Some(path) => (
+            "file.v3.FileAccessLog",
+            format!("path: \"{}\"", source.inside(path).display()),
+        ),
+        None => ("stream.v3.StdoutAccessLog", String::new()),
+    };
+    let ejection = if setup.settings.contains(&Setting::OneAttempt) {
+        ""
+    } else {
+        "outlier_detection: {}"
+    };
     let check = if setup.settings.contains(&Setting::TcpCheck) {
         "tcp_health_check: {}"
     } else {
@@ -98,7 +205,7 @@ fn bootstrap(listen: SocketAddr, folder: &Path, setup: &Setup<'_>) -> String {
 static_resources:
   listeners:
   - name: clients
-    address: {{ socket_address: {{ address: {}, port_value: {} }} }}
+    address: {}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
@@ -108,10 +215,11 @@ static_resources:
           use_remote_address: true
           upgrade_configs: [{{ upgrade_type: websocket }}]
           access_log:
-          - name: envoy.access_loggers.stdout
+          - name: log
             typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
-              log_format: {{ text_format_source: {{ inline_string: "chaos %REQ(:PATH)% %RESPONSE_CODE%\n" }} }}
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.{log}
+              {kind}
+              log_format: {{ text_format_source: {{ inline_string: "chaos %REQ(:PATH)% %RESPONSE_CODE% %DURATION% %START_TIME(%Y-%m-%d)%\n" }} }}
           rds:
             route_config_name: all
             config_source: {{ path_config_source: {{ path: {folder}/{ROUTES} }} }}
@@ -127,18 +235,46 @@ static_resources:
     connect_timeout: 1s
     circuit_breakers:
       thresholds: [{{ max_connections: 8192, max_pending_requests: 8192, max_requests: 8192, max_retries: 1024 }}]
-    outlier_detection: {{}}
+    {ejection}
     health_checks:
     - timeout: 1s
-      interval: 1s
-      no_traffic_interval: 1s
+      interval: {interval}s
+      no_traffic_interval: {interval}s
       unhealthy_threshold: 3
       healthy_threshold: 2
       {check}
 "#,
-        listen.ip(),
-        listen.port()
+        socket(listen)
     )
+}
+
+/// An address as its JSON has it.
+fn socket(address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!("{{ socket_address: {{ address: {ip}, port_value: {port} }} }}")
+}
+
+/// The most connections of clients, if a scenario is about them.
+fn overload(setup: &Setup<'_>) -> String {
+    let fitting = setup.descriptors().map(|count| count.saturating_sub(FILES));
+    let Some(most) = setup.connections().or(fitting) else {
+        return String::new();
+    };
+    format!(
+        r#"overload_manager:
+  resource_monitors:
+  - name: envoy.resource_monitors.global_downstream_max_connections
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+      max_active_downstream_connections: {most}
+"#
+    )
+}
+
+/// How many connections clients have, as the admin API says.
+fn connections(admin: SocketAddr) -> Option<u64> {
+    let stats = fetch(admin, "/stats?filter=^http.clients.downstream_cx_active$").ok()?;
+    stats.trim().rsplit(' ').next()?.parse().ok()
 }
 
 fn routes(setup: &Setup<'_>) -> String {
@@ -158,9 +294,14 @@ fn routes(setup: &Setup<'_>) -> String {
         .first_byte()
         .map(|limit| format!(", per_try_timeout: {}s", seconds(limit)));
     let per_try = per_try.unwrap_or_default();
+    let retries = if setup.settings.contains(&Setting::OneAttempt) {
+        0
+    } else {
+        2
+    };
     let retry = |on: &str| {
         format!(
-            "{{ retry_on: \"{on}\", num_retries: 2, host_selection_retry_max_attempts: 3{per_try}, \
+            "{{ retry_on: \"{on}\", num_retries: {retries}, host_selection_retry_max_attempts: 3{per_try}, \
              retry_host_predicate: [{{ name: envoy.retry_host_predicates.previous_hosts, typed_config: {{ \"@type\": \
              type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate }} }}] }}"
         )
@@ -246,6 +387,24 @@ mod tests {
         let config = config(envoy.as_ref(), &[Setting::Invalid]);
         assert!(!config.text.contains("no_such_field"));
         assert!(config.files[0].1.contains("no_such_field"));
+    }
+
+    #[test]
+    fn connections_have_a_limit_and_a_stop_an_admin_api() {
+        let envoy = make(Place::default());
+        let limited = config(envoy.as_ref(), &[Setting::Descriptors(512)]);
+        assert!(
+            limited.text.contains("max_active_downstream_connections: 400"),
+            "{}",
+            limited.text
+        );
+        assert_eq!(limited.admin, None);
+        let stopped = config(envoy.as_ref(), &[Setting::Drain(Duration::from_secs(20))]);
+        assert!(stopped.admin.is_some());
+        assert!(!stopped.text.contains("overload_manager"), "{}", stopped.text);
+        let one = config(envoy.as_ref(), &[Setting::OneAttempt]);
+        assert!(!one.text.contains("outlier_detection"), "{}", one.text);
+        assert!(one.files[0].1.contains("num_retries: 0"), "{}", one.files[0].1);
     }
 
     #[test]

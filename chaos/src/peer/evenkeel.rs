@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::output::unreadable;
 use super::source::{self, PROGRAM};
 use super::{Config, Extras, Notice, PID, Peer, PemFiles, Program, Setting, Setup, beside, version_of};
 use crate::error::Result;
@@ -53,6 +54,9 @@ impl Peer for Evenkeel {
         let urls = urls.join(", ");
         let is_sticky = setup.settings.contains(&Setting::StickyCookie);
         let mut text = "listen: 127.0.0.1:0\n".to_owned();
+        if !setup.settings.contains(&Setting::Admin) {
+            text.push_str("admin: off\n");
+        }
         extras(setup.extras, &mut text);
         // Stickiness is a key of a pool only.
         let pools = if is_sticky {
@@ -134,7 +138,7 @@ impl Peer for Evenkeel {
         Some(failed.filter_map(|line| line.get("attempts")?.as_u64()).sum())
     }
 
-    fn has_extras(&self) -> bool {
+    fn has_listeners(&self) -> bool {
         true
     }
 
@@ -143,17 +147,19 @@ impl Peer for Evenkeel {
         text(&line, "address").parse().ok()
     }
 
-    fn dropped_lines(&self, metrics: &str, log: &Path) -> Option<u64> {
-        let key = format!("evenkeel_log_lines_dropped_total{{log=\"{}\"}} ", log.display());
-        let value = metrics.lines().find_map(|line| line.strip_prefix(&key))?;
-        value.parse().ok()
+    fn admin_paths(&self) -> &'static [&'static str] {
+        &["/livez", "/metrics"]
+    }
+
+    fn drop_metric(&self, log: &Path) -> Option<String> {
+        Some(format!(
+            "evenkeel_log_lines_dropped_total{{log=\"{}\"}}",
+            log.display()
+        ))
     }
 
     fn unreadable_lines(&self, log: &str) -> Option<usize> {
-        // What a program says that fails before it logs is no line of a log.
-        let logged = log.lines().filter(|line| line.starts_with('{'));
-        let unreadable = logged.filter(|line| serde_json::from_str::<Value>(line).is_err());
-        Some(unreadable.count())
+        Some(unreadable(log))
     }
 
     fn days(&self, log: &str) -> Option<usize> {
@@ -173,32 +179,12 @@ impl Peer for Evenkeel {
 
 /// The top-level lines of what only some scenarios set.
 fn extras(extras: &Extras, text: &mut String) {
-    let admin = if extras.has_admin { "127.0.0.1:0" } else { "off" };
     let mut line = |line: String| {
         text.push_str(&line);
         text.push('\n');
     };
-    line(format!("admin: {admin}"));
     if let Some(path) = &extras.access_log {
         line(format!("access_log: {{ path: \"{}\" }}", path.display()));
-    }
-    if let Some(drain) = extras.drain {
-        line(format!("timeouts: {{ drain: {}ms }}", drain.as_millis()));
-    }
-    if let Some(workers) = extras.workers {
-        line(format!("workers: {workers}"));
-    }
-    if let Some(most) = extras.connections {
-        line(format!("limits: {{ connections: {most} }}"));
-    }
-    if let Some(interval) = extras.check_interval {
-        line(format!(
-            "health_check: {{ interval: {}ms }}",
-            interval.as_millis()
-        ));
-    }
-    if extras.has_one_attempt {
-        line("retry: off\nejection: off".to_owned());
     }
     let listeners = extras.listeners.iter().map(|listener| match &listener.tls {
         None => format!("{{ address: {} }}", listener.address),
@@ -230,7 +216,21 @@ fn line(setting: &Setting) -> Option<String> {
             return Some(format!("timeouts: {{ upgrade: {}ms }}", limit.as_millis()));
         }
         Setting::Invalid => "no_such_key: 1",
-        Setting::StickyCookie | Setting::Variant(_) | Setting::Http2Backends => return None,
+        Setting::Admin => "admin: 127.0.0.1:0",
+        Setting::Drain(limit) => return Some(format!("timeouts: {{ drain: {}ms }}", limit.as_millis())),
+        Setting::Workers(count) => return Some(format!("workers: {count}")),
+        Setting::Connections(most) => return Some(format!("limits: {{ connections: {most} }}")),
+        Setting::CheckInterval(interval) => {
+            return Some(format!(
+                "health_check: {{ interval: {}ms }}",
+                interval.as_millis()
+            ));
+        }
+        Setting::OneAttempt => "retry: off\nejection: off",
+        // Its limit of connections follows that of descriptors by itself.
+        Setting::Descriptors(_) | Setting::StickyCookie | Setting::Variant(_) | Setting::Http2Backends => {
+            return None;
+        }
     };
     Some(line.to_owned())
 }

@@ -9,15 +9,24 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::output::{logged, version};
+use super::output::{days, lines_with, logged, negative_durations, version};
 use super::{
-    CONFIG, Config, OUTPUT, Peer, Place, Program, Running, Setting, Setup, Source, free_address, wait,
+    CONFIG, Config, Notice, OUTPUT, Peer, Place, Program, Running, Setting, Setup, Source, free_address, wait,
 };
 use crate::error::{Explain, Result};
 use crate::process::Process;
 
 /// What the master says when a worker serves.
 const LOADED: &str = "Loading success";
+/// What it says when it can take no more connections.
+const NO_ROOM: &[&str] = &[
+    "reached process FD limit",
+    "reached system FD limit",
+    "reached the configured maxconn",
+    "reached system memory limit",
+];
+/// The most connections, unless a scenario is about them.
+const CONNECTIONS: u64 = 8_192;
 /// Longest time that the check of a config may take.
 const CHECK: Duration = Duration::from_millis(1_500);
 
@@ -44,7 +53,19 @@ impl Peer for Haproxy {
         let listen = setup.address.map_or_else(free_address, Ok)?;
         let folder = self.source.inside(setup.folder);
         let mut text = global(&folder, setup);
+        let admin = setup.admin()?;
+        if let Some(address) = admin {
+            let _ = writeln!(
+                text,
+                "frontend admin\n    bind {address}\n    option dontlog-normal\n    \
+                 http-request use-service prometheus-exporter if {{ path /metrics }}\n    stats enable\n    stats uri /"
+            );
+        }
         let _ = writeln!(text, "frontend clients\n    bind {listen}");
+        if let (Some(descriptors), None) = (setup.descriptors(), setup.connections()) {
+            // Its own limit is near half of the descriptors, and counts those of the admin API too.
+            let _ = writeln!(text, "    maxconn {}", descriptors * 2 / 5);
+        }
         for setting in setup.settings {
             match setting {
                 Setting::Variant(number) => {
@@ -59,7 +80,14 @@ impl Peer for Haproxy {
                 | Setting::TcpCheck
                 | Setting::NoQueue
                 | Setting::StickyCookie
-                | Setting::UpgradeLimit(_) => {}
+                | Setting::UpgradeLimit(_)
+                | Setting::Admin
+                | Setting::Drain(_)
+                | Setting::Workers(_)
+                | Setting::Descriptors(_)
+                | Setting::Connections(_)
+                | Setting::CheckInterval(_)
+                | Setting::OneAttempt => {}
                 other => return Err(other.not_offered_by("HAProxy")),
             }
         }
@@ -72,7 +100,8 @@ impl Peer for Haproxy {
         if is_sticky {
             text.push_str("    cookie lb insert indirect nocache\n");
         }
-        text.push_str("    default-server check inter 1s fall 3 rise 2\n");
+        let interval = setup.check_interval();
+        let _ = writeln!(text, "    default-server check inter {interval}ms fall 3 rise 2");
         for (index, address) in setup.backends.iter().enumerate() {
             let weight = setup.weight(index);
             let cookie = if is_sticky {
@@ -85,6 +114,7 @@ impl Peer for Haproxy {
         Ok(Config {
             text,
             address: Some(listen),
+            admin,
             ..Config::default()
         })
     }
@@ -101,6 +131,36 @@ impl Peer for Haproxy {
 
     fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
         Some(logged(output))
+    }
+
+    /// To a file only by its standard output.
+    fn logs_to_stdout(&self) -> bool {
+        true
+    }
+
+    /// SIGTERM would end it at once.
+    fn drain(&self, running: &Running<'_>, _: Duration) -> Result<()> {
+        kill_process(running.pid, Signal::USR1).explain("cannot signal the balancer")
+    }
+
+    fn notices(&self, output: &str, notice: Notice) -> Option<usize> {
+        (notice == Notice::NoRoom).then(|| lines_with(output, NO_ROOM))
+    }
+
+    fn admin_paths(&self) -> &'static [&'static str] {
+        &["/", "/metrics"]
+    }
+
+    fn drop_metric(&self, _: &Path) -> Option<String> {
+        Some("haproxy_process_dropped_logs_total".to_owned())
+    }
+
+    fn days(&self, log: &str) -> Option<usize> {
+        Some(days(log))
+    }
+
+    fn negative_durations(&self, log: &str) -> Option<usize> {
+        Some(negative_durations(log))
     }
 
     fn reload(&self, running: &Running<'_>) -> Result<()> {
@@ -143,23 +203,48 @@ impl Haproxy {
 /// The sections `global` and `defaults`.
 fn global(folder: &Path, setup: &Setup<'_>) -> String {
     let first_byte = setup.first_byte().unwrap_or(Duration::from_secs(30)).as_millis();
-    // With one backend, retries wait for a second each: there is no other to be tried at once.
-    let redispatch = if setup.backends.len() > 1 {
-        "redispatch 1"
-    } else {
-        "redispatch"
+    let mut text = "global\n    mworker-max-reloads 1000\n".to_owned();
+    let mut line = |line: String| {
+        text.push_str("    ");
+        text.push_str(&line);
+        text.push('\n');
     };
-    format!(
-        "global\n    maxconn 8192\n    mworker-max-reloads 1000\n    \
-         stats socket {}/admin.sock mode 600 level admin expose-fd listeners\n    \
+    match (setup.connections(), setup.descriptors()) {
+        // With strict limits it would refuse to start.
+        (Some(most), Some(_)) => line(format!("no strict-limits\n    maxconn {most}")),
+        // By default the limit follows that of descriptors.
+        (None, Some(_)) => {}
+        (most, None) => line(format!("maxconn {}", most.unwrap_or(CONNECTIONS))),
+    }
+    if let Some(count) = setup.workers() {
+        line(format!("nbthread {count}"));
+    }
+    if let Some(limit) = setup.drain() {
+        line(format!("hard-stop-after {}ms", limit.as_millis()));
+    }
+    line(format!(
+        "stats socket {}/admin.sock mode 600 level admin expose-fd listeners\n    \
          log stdout len 2048 format raw local0\n\
-         defaults\n    mode http\n    log global\n    log-format \"chaos %HPO %ST\"\n    \
+         defaults\n    mode http\n    log global\n    log-format \"chaos %HPO %ST %Tt %[date,ltime(%Y-%m-%d)]\"\n    \
          timeout connect 1s\n    timeout client 60s\n    timeout server {first_byte}ms\n    \
          timeout http-keep-alive 60s\n    timeout tunnel 1h\n    timeout check 1s\n    \
-         option idle-close-on-response\n    retries 3\n    option {redispatch}\n    \
-         retry-on all-retryable-errors\n",
+         option idle-close-on-response",
         folder.display()
-    )
+    ));
+    if setup.settings.contains(&Setting::OneAttempt) {
+        line("retries 0".to_owned());
+    } else {
+        // With one backend, retries wait for a second each: there is no other to be tried at once.
+        let option = if setup.backends.len() > 1 {
+            "redispatch 1"
+        } else {
+            "redispatch"
+        };
+        line(format!(
+            "retries 3\n    option {option}\n    retry-on all-retryable-errors"
+        ));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -190,6 +275,25 @@ mod tests {
             !text.contains("httpchk") && text.contains("no_such_keyword"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn its_limit_follows_descriptors_unless_it_is_set() {
+        let haproxy = make(Place::default());
+        let text = |settings: &[Setting]| config(haproxy.as_ref(), settings).text;
+        let limits = |text: &str| {
+            let lines = text
+                .lines()
+                .filter(|line| line.contains("maxconn") || line.contains("strict"));
+            lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(&text(&[])), ["maxconn 8192"]);
+        assert_eq!(limits(&text(&[Setting::Descriptors(512)])), ["maxconn 204"]);
+        let many = text(&[Setting::Descriptors(512), Setting::Connections(9_000)]);
+        assert_eq!(limits(&many), ["no strict-limits", "maxconn 9000"]);
+        let one = text(&[Setting::OneAttempt, Setting::Drain(Duration::from_secs(20))]);
+        assert!(one.contains("retries 0") && !one.contains("retry-on"), "{one}");
+        assert!(one.contains("hard-stop-after 20000ms"), "{one}");
     }
 
     #[test]

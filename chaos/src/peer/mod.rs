@@ -32,7 +32,7 @@ use ports::free_address;
 use source::Source;
 
 pub use balancer::{Balancer, Usage};
-pub use extras::{ExtraListener, Extras, PemFiles, require_extras};
+pub use extras::{ExtraListener, Extras, PemFiles};
 pub use ports::free_addresses;
 pub use source::Place;
 
@@ -68,6 +68,21 @@ pub enum Setting {
     Invalid,
     /// Longest time that a new program may take to get ready.
     UpgradeLimit(Duration),
+    /// An admin API, which also has metrics.
+    Admin,
+    /// How long requests may take to finish at a stop.
+    Drain(Duration),
+    /// How many threads or processes serve.
+    Workers(usize),
+    /// A process has so many descriptors: the limit of clients' connections leaves some for all else, if another setting does not
+    /// say how many they may have.
+    Descriptors(u64),
+    /// The most connections of clients.
+    Connections(u64),
+    /// Time between two health checks.
+    CheckInterval(Duration),
+    /// Requests have one attempt, and failures eject no backend.
+    OneAttempt,
 }
 
 /// The program that an upgrade finds.
@@ -135,6 +150,8 @@ pub struct Config {
     pub address: Option<SocketAddr>,
     /// Where it listens for HTTP/2, if that is another address.
     pub http2: Option<SocketAddr>,
+    /// Where its admin API listens, if it is to have one.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A kind of balancer.
@@ -176,6 +193,26 @@ pub trait Peer: std::fmt::Debug {
         &[]
     }
 
+    /// Whether it writes its access log only to the standard output.
+    fn logs_to_stdout(&self) -> bool {
+        false
+    }
+
+    /// Why a library that fakes the clock cannot be loaded before its program, if it cannot.
+    fn real_clock(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it has checks that it makes by itself.
+    fn has_checks(&self) -> bool {
+        true
+    }
+
+    /// Tells it to stop, and to let requests finish in at most `limit`. Does not wait until it has ended.
+    fn drain(&self, running: &Running<'_>, _limit: Duration) -> Result<()> {
+        kill_process(running.pid, Signal::TERM).explain("cannot signal the balancer")
+    }
+
     /// Tells it to load the config that was written. Does not wait until it has.
     fn reload(&self, running: &Running<'_>) -> Result<()> {
         kill_process(running.pid, Signal::HUP).explain("cannot signal the balancer")
@@ -212,8 +249,8 @@ pub trait Peer: std::fmt::Debug {
         None
     }
 
-    /// Whether it has what [`Extras`] set.
-    fn has_extras(&self) -> bool {
+    /// Whether it has listeners that come and go with a config, as they are set here.
+    fn has_listeners(&self) -> bool {
         false
     }
 
@@ -222,8 +259,13 @@ pub trait Peer: std::fmt::Debug {
         None
     }
 
-    /// How many lines of this access log were dropped, by the metrics of its admin API.
-    fn dropped_lines(&self, _metrics: &str, _log: &Path) -> Option<u64> {
+    /// What to ask its admin API for, to see that it responds.
+    fn admin_paths(&self) -> &'static [&'static str] {
+        &["/"]
+    }
+
+    /// The metric at `/metrics` of its admin API that counts dropped lines of this access log, if there is one.
+    fn drop_metric(&self, _log: &Path) -> Option<String> {
         None
     }
 
@@ -290,6 +332,58 @@ impl Setup<'_> {
         variant.map_or(1, |number| (number + backend) % 3 + 1)
     }
 
+    /// How many workers serve, if it is set.
+    fn workers(&self) -> Option<usize> {
+        self.settings.iter().find_map(|setting| match setting {
+            Setting::Workers(count) => Some(*count),
+            _ => None,
+        })
+    }
+
+    /// The descriptors that a process has, if it is set.
+    fn descriptors(&self) -> Option<u64> {
+        self.settings.iter().find_map(|setting| match setting {
+            Setting::Descriptors(count) => Some(*count),
+            _ => None,
+        })
+    }
+
+    /// The most connections of clients, if it is set.
+    fn connections(&self) -> Option<u64> {
+        self.settings.iter().find_map(|setting| match setting {
+            Setting::Connections(most) => Some(*most),
+            _ => None,
+        })
+    }
+
+    /// The time that a stop may take, if it is set.
+    fn drain(&self) -> Option<Duration> {
+        self.settings.iter().find_map(|setting| match setting {
+            Setting::Drain(limit) => Some(*limit),
+            _ => None,
+        })
+    }
+
+    /// The time between two checks in milliseconds: a second, unless another is set.
+    fn check_interval(&self) -> u128 {
+        let set = self.settings.iter().find_map(|setting| match setting {
+            Setting::CheckInterval(interval) => Some(interval.as_millis()),
+            _ => None,
+        });
+        set.unwrap_or(1_000)
+    }
+
+    /// The address of an admin API, if it is to have one.
+    fn admin(&self) -> Result<Option<SocketAddr>> {
+        let is_set = self.settings.contains(&Setting::Admin);
+        is_set.then(free_address).transpose()
+    }
+
+    /// Where the access log goes, if not to the output.
+    fn access_log(&self) -> Option<&Path> {
+        self.extras.access_log.as_deref()
+    }
+
     /// The longest wait for the first byte of an attempt, if it is set.
     fn first_byte(&self) -> Option<Duration> {
         self.settings.iter().find_map(|setting| match setting {
@@ -307,6 +401,7 @@ impl Setting {
             Self::AdaptiveLimit => "a limit of requests in flight that follows latency".to_owned(),
             Self::FastestFirst => "a strategy that measures latency".to_owned(),
             Self::StickyCookie => "sticky sessions by a cookie".to_owned(),
+            Self::Descriptors(_) | Self::Connections(_) => "a limit of the connections of clients".to_owned(),
             other => format!("the setting {other:?}"),
         };
         Error::not_offered(format!(
@@ -420,9 +515,12 @@ mod tests {
     }
 
     #[test]
-    fn what_only_evenkeel_is_configured_for_is_not_offered_by_others() {
+    fn listeners_that_come_and_go_are_not_offered_by_others() {
         let extras = Extras {
-            has_admin: true,
+            listeners: vec![ExtraListener {
+                address: SocketAddr::from(([127, 0, 0, 1], 7_003)),
+                tls: None,
+            }],
             ..Extras::default()
         };
         for row in PEERS {

@@ -9,19 +9,30 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::output::{logged, numbers, version};
-use super::{Config, PID, Peer, Place, Program, Running, Setting, Setup, Source, free_address, named, wait};
+use super::output::{days, lines_with, logged, negative_durations, numbers, version};
+use super::source::PROGRAM;
+use super::{
+    Config, Notice, PID, Peer, Place, Program, Running, Setting, Setup, Source, free_address, named, wait,
+};
 use crate::error::{Error, Explain, Result};
+use crate::process::children;
 
 /// The process that an upgrade has replaced, as long as it runs.
 const OLD_PID: &str = "pid.oldbin";
 const ACCESS_LOG: &str = "access.log";
+const ERROR_LOG: &str = "error.log";
+/// What it says when it can take no more connections.
+const NO_ROOM: &[&str] = &["worker_connections are not enough", "Too many open files"];
+/// Descriptors of a worker that are no connections: files, listeners, and a channel to each process.
+const FILES: u64 = 32;
+/// Connections of a worker, unless a scenario is about them.
+const CONNECTIONS: u64 = 8_192;
 /// Longest wait until the process that was replaced by the last upgrade has ended.
 const REPLACED: Duration = Duration::from_secs(15);
 /// Since this version an idle connection of a client can be kept for a while after a reload.
 const KEEPS_IDLE: [u32; 3] = [1, 27, 4];
 
-/// nginx upgrades only if its parent has ended since it was started, as after it has become a daemon, which would leave
+/// What only a program that is upgraded needs: nginx upgrades only if its parent has ended since it was started, as after it has become a daemon, which would leave
 /// the group of its processes. So a shell starts it and ends, and the first one stays as long as a process runs.
 const START: &str = "pid=$1; shift; \
     (\"$@\" & until [ -s \"$pid\" ] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done); \
@@ -52,30 +63,46 @@ impl Peer for Nginx {
         let http2 = setup.http2.map_or_else(free_address, Ok)?;
         let folder = self.source.inside(setup.folder);
         let folder = folder.display();
+        let admin = setup.admin()?;
+        let workers = setup
+            .workers()
+            .map_or("auto".to_owned(), |count| count.to_string());
         let mut text = format!(
-            "daemon off;\nworker_processes auto;\npid {folder}/{PID};\nerror_log {folder}/error.log;\n\
-             events {{ worker_connections 8192; }}\nhttp {{\n"
+            "daemon off;\nworker_processes {workers};\npid {folder}/{PID};\nerror_log {folder}/{ERROR_LOG};\n{}{}\
+             events {{ worker_connections {}; }}\nhttp {{\n",
+            variables(setup),
+            shutdown(setup),
+            connections(setup)
         );
+        let access_log = setup.access_log().map(|path| self.source.inside(path));
+        let access_log = access_log.unwrap_or_else(|| self.source.inside(&setup.folder.join(ACCESS_LOG)));
         for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
             // A string takes everything.
             let _ = writeln!(text, "{kind}_temp_path {folder}/{kind};");
         }
         let _ = writeln!(
             text,
-            "log_format chaos 'chaos $uri $status';\naccess_log {folder}/{ACCESS_LOG} chaos;\n\
-             map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\nupstream all {{"
+            "log_format chaos 'chaos $uri $status $request_time $time_iso8601';\naccess_log {} chaos;\n\
+             map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\nupstream all {{",
+            access_log.display()
         );
+        let has_one_attempt = setup.settings.contains(&Setting::OneAttempt);
+        let (most, next) = if has_one_attempt {
+            (0, "off")
+        } else {
+            (3, "error timeout http_502 http_503 http_504")
+        };
         for (index, address) in setup.backends.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "server {address} weight={} max_fails=3 fail_timeout=2s;",
+                "server {address} weight={} max_fails={most} fail_timeout=2s;",
                 setup.weight(index)
             );
         }
         let _ = writeln!(
             text,
             "keepalive 32;\n}}\nserver {{\nlisten {listen};\nlisten {http2} http2;\n\
-             proxy_connect_timeout 1s;\nproxy_next_upstream error timeout http_502 http_503 http_504;"
+             proxy_connect_timeout 1s;\nproxy_next_upstream {next};"
         );
         if numbers(&self.version()) >= KEEPS_IDLE.to_vec() {
             text.push_str("keepalive_min_timeout 2s;\n");
@@ -85,12 +112,20 @@ impl Peer for Nginx {
         }
         text.push_str(
             "proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;\n\
-             proxy_set_header Connection $connection_upgrade;\nlocation / { proxy_pass http://all; }\n}\n}\n",
+             proxy_set_header Connection $connection_upgrade;\nlocation / { proxy_pass http://all; }\n}\n",
         );
+        if let Some(address) = admin {
+            let _ = writeln!(
+                text,
+                "server {{ listen {address}; location / {{ stub_status; }} }}"
+            );
+        }
+        text.push_str("}\n");
         Ok(Config {
             text,
             address: Some(listen),
             http2: Some(http2),
+            admin,
             ..Config::default()
         })
     }
@@ -101,9 +136,14 @@ impl Peer for Nginx {
 
     fn command(&self, config: &Path, folder: &Path) -> Command {
         let program = self.source.command_in(folder);
-        let mut command = Command::new("sh");
-        command.args(["-c", START, "sh"]).arg(folder.join(PID));
-        command.arg(program.get_program()).args(program.get_args());
+        let mut command = if folder.join(PROGRAM).exists() {
+            let mut command = Command::new("sh");
+            command.args(["-c", START, "sh"]).arg(folder.join(PID));
+            command.arg(program.get_program()).args(program.get_args());
+            command
+        } else {
+            program
+        };
         // Without `-e` it writes to its own log before it has read the config.
         command
             .arg("-e")
@@ -117,7 +157,28 @@ impl Peer for Nginx {
     }
 
     fn logs(&self) -> &'static [&'static str] {
-        &[ACCESS_LOG]
+        &[ACCESS_LOG, ERROR_LOG]
+    }
+
+    fn has_checks(&self) -> bool {
+        false
+    }
+
+    /// SIGTERM would end it at once.
+    fn drain(&self, running: &Running<'_>, _: Duration) -> Result<()> {
+        kill_process(running.pid, Signal::QUIT).explain("cannot signal the balancer")
+    }
+
+    fn notices(&self, output: &str, notice: Notice) -> Option<usize> {
+        (notice == Notice::NoRoom).then(|| lines_with(output, NO_ROOM))
+    }
+
+    fn days(&self, log: &str) -> Option<usize> {
+        Some(days(log))
+    }
+
+    fn negative_durations(&self, log: &str) -> Option<usize> {
+        Some(negative_durations(log))
     }
 
     fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
@@ -153,24 +214,47 @@ impl Peer for Nginx {
     }
 }
 
-/// The children of a process.
-fn children(parent: Pid) -> Vec<Pid> {
-    let number = parent.as_raw_nonzero();
-    let text = fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap_or_default();
-    let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
-    numbers.filter_map(Pid::from_raw).collect()
-}
-
 fn is_worker(process: Pid) -> bool {
     let path = PathBuf::from(format!("/proc/{}/cmdline", process.as_raw_nonzero()));
     fs::read(path).is_ok_and(|line| line.starts_with(b"nginx: "))
+}
+
+/// The lines with the variables that its workers keep.
+fn variables(setup: &Setup<'_>) -> String {
+    let names = setup.extras.environment.iter().map(|(name, _)| name);
+    names.map(|name| format!("env {name};\n")).collect()
+}
+
+/// The line with the longest time that a stop may take, if it is set.
+fn shutdown(setup: &Setup<'_>) -> String {
+    let limit = setup.drain().map(|limit| limit.as_millis());
+    limit.map_or_else(String::new, |limit| {
+        format!("worker_shutdown_timeout {limit}ms;\n")
+    })
+}
+
+/// The most connections of a worker, those to backends included.
+fn connections(setup: &Setup<'_>) -> u64 {
+    let fitting = setup.descriptors().map(|count| count.saturating_sub(FILES));
+    setup.connections().or(fitting).unwrap_or(CONNECTIONS)
 }
 
 fn line(setting: Setting) -> Result<String> {
     let text = match setting {
         Setting::FirstByte(limit) => format!("proxy_read_timeout {}ms;", limit.as_millis()),
         // It has neither checks nor a queue, and whoever upgrades it decides how long to wait: nothing to set.
-        Setting::HttpCheck | Setting::TcpCheck | Setting::NoQueue | Setting::UpgradeLimit(_) => String::new(),
+        Setting::HttpCheck
+        | Setting::TcpCheck
+        | Setting::CheckInterval(_)
+        | Setting::NoQueue
+        | Setting::UpgradeLimit(_) => String::new(),
+        // Set elsewhere.
+        Setting::Admin
+        | Setting::Drain(_)
+        | Setting::Workers(_)
+        | Setting::Descriptors(_)
+        | Setting::Connections(_)
+        | Setting::OneAttempt => String::new(),
         Setting::Variant(number) => format!("location /variant-{number} {{ return 404; }}"),
         Setting::Invalid => "no_such_directive on;".to_owned(),
         other => return Err(other.not_offered_by("nginx")),
@@ -205,6 +289,30 @@ mod tests {
                 .text
                 .contains("no_such_directive on;")
         );
+    }
+
+    #[test]
+    fn a_limit_of_descriptors_leaves_some_for_files() {
+        let nginx = make(Place::default());
+        let text = |settings: &[Setting]| config(nginx.as_ref(), settings).text;
+        let limited = text(&[
+            Setting::Descriptors(512),
+            Setting::Drain(Duration::from_secs(20)),
+            Setting::OneAttempt,
+        ]);
+        for line in [
+            "worker_shutdown_timeout 20000ms;",
+            "events { worker_connections 480; }",
+            "proxy_next_upstream off;",
+        ] {
+            assert!(
+                limited.lines().any(|known| known.ends_with(line)),
+                "{line} in {limited}"
+            );
+        }
+        assert!(limited.contains("max_fails=0"), "{limited}");
+        let many = text(&[Setting::Descriptors(512), Setting::Connections(9_000)]);
+        assert!(many.contains("worker_connections 9000;"), "{many}");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What the balancers of a run write: lines of access logs, and versions.
 
+use std::collections::HashSet;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::nonce;
 
-/// The beginning of a line of an access log whose format is set here: `chaos PATH STATUS`.
+/// Bytes of the date at the beginning of a time.
+const DATE: usize = 10;
+/// The beginning of a line of an access log whose format is set here: `chaos PATH STATUS DURATION TIME`.
 pub(super) const MARK: &str = "chaos";
 
 /// Nonce and status of each line that begins with [`MARK`].
@@ -27,6 +30,42 @@ pub(super) fn logged_as_json(output: &str, path: &str, status: &str) -> Vec<(u64
         Some((nonce, u16::try_from(line.pointer(status)?.as_u64()?).ok()?))
     });
     lines.collect()
+}
+
+/// Words of the lines that begin with [`MARK`], after path and status: the duration of the request, and the time.
+fn rest(output: &str) -> impl Iterator<Item = (&str, &str)> {
+    output.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip_while(|word| *word != MARK).skip(3);
+        Some((words.next()?, words.next()?))
+    })
+}
+
+/// How many days the lines are from that begin with [`MARK`].
+pub(super) fn days(output: &str) -> usize {
+    let days = rest(output).filter_map(|(_, time)| time.get(..DATE));
+    days.collect::<HashSet<_>>().len()
+}
+
+/// Lines that begin with [`MARK`] whose duration is negative.
+pub(super) fn negative_durations(output: &str) -> usize {
+    let durations = rest(output).filter(|(duration, _)| duration.starts_with('-') && *duration != "-");
+    durations.count()
+}
+
+/// Lines of a log in JSON that cannot be read.
+pub(super) fn unreadable(log: &str) -> usize {
+    // What a program says that fails before it logs is no line of a log.
+    let logged = log.lines().filter(|line| line.starts_with('{'));
+    let unreadable = logged.filter(|line| serde_json::from_str::<Value>(line).is_err());
+    unreadable.count()
+}
+
+/// Lines with one of these texts.
+pub(super) fn lines_with(output: &str, texts: &[&str]) -> usize {
+    let lines = output.lines();
+    lines
+        .filter(|line| texts.iter().any(|text| line.contains(text)))
+        .count()
 }
 
 /// The nonce in a path, which may have a query; `None` for probes.
@@ -93,6 +132,15 @@ mod tests {
         assert_eq!(numbers("HAProxy 3.2.26-1"), [3, 2, 26, 1]);
         assert!(numbers("nginx 1.30.6") >= vec![1, 27, 4]);
         assert!(numbers("nginx 1.22.1") < vec![1, 27, 4]);
+    }
+
+    #[test]
+    fn lines_of_access_logs_give_durations_and_days() {
+        let output = "chaos /chaos/a 200 0.001 2026-01-01T00:00:00\nchaos /chaos/b 200 -1 2026-01-02\nchaos /chaos/c 200\n\
+                      chaos /chaos/d 200 - 2026-01-02T01\n";
+        assert_eq!((days(output), negative_durations(output)), (2, 1));
+        assert_eq!(unreadable("{}\nstarted\n{\"a\": \n"), 1);
+        assert_eq!(lines_with("a b\nb c\nd", &["a", "c"]), 2);
     }
 
     #[test]

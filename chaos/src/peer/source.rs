@@ -2,6 +2,8 @@
 //! Debian, where it is started with chroot(2).
 
 use std::env;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +14,15 @@ use crate::error::{Error, Explain, Result};
 pub(super) const PROGRAM: &str = "program";
 /// Where Debian has the programs of its packages.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
+
+/// Why the clock of a static program is the real one.
+pub(super) const STATIC: &str =
+    "its program is linked statically, so that libfaketime cannot be loaded before it";
+/// The beginning of an ELF file, and the type of the header that names an interpreter.
+const ELF: &[u8] = b"\x7fELF";
+const INTERPRETER: usize = 3;
+/// Bytes at its beginning that have its headers.
+const HEADERS: u64 = 4_096;
 
 /// What the command line says about a program.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +88,14 @@ impl Source {
         }
     }
 
+    /// Whether the program is linked statically. A script is not.
+    pub(super) fn is_static(&self) -> bool {
+        let mut bytes = Vec::new();
+        let file = self.path().and_then(|path| Ok(File::open(path)?));
+        let read = file.and_then(|file| Ok(file.take(HEADERS).read_to_end(&mut bytes)?));
+        read.is_ok() && bytes.starts_with(ELF) && !has_interpreter(&bytes)
+    }
+
     /// Puts a program where [`Source::command_in`] finds it.
     pub(super) fn install(&self, folder: &Path, program: Program) -> Result<()> {
         install(&self.path()?, folder, program)
@@ -102,6 +121,19 @@ impl Source {
         let found = candidates.find(|path| path.exists());
         found.ok_or_else(|| Error::new(format!("there is no program {} in PATH", path.display())))
     }
+}
+
+/// Whether an ELF file of 64 bits names the program that loads its libraries (elf(5): `e_phoff`, `e_phentsize`, `e_phnum`).
+fn has_interpreter(bytes: &[u8]) -> bool {
+    let number = |from: usize, length: usize| {
+        let bytes = bytes.get(from..from + length).unwrap_or_default();
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let (first, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|header| number(first + header * size, 4) == INTERPRETER)
 }
 
 /// Puts a program into the folder of a run, in place of the one before.
@@ -168,6 +200,21 @@ mod tests {
         let other = Source::find("haproxy", place);
         assert_eq!(words(&other.command()), ["haproxy"]);
         assert_eq!(other.root(), None);
+    }
+
+    #[test]
+    fn a_program_that_loads_libraries_is_not_static() {
+        let is_static = |program: &Path| {
+            let program = Some(program.to_owned());
+            Source::find("program", Place { program, root: None }).is_static()
+        };
+        assert!(!is_static(Path::new("/bin/sh")));
+        let folder = Folder::new().unwrap();
+        let path = folder.path().join("program");
+        fs::write(&path, [ELF, &[0; 60]].concat()).unwrap();
+        assert!(is_static(&path));
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert!(!is_static(&path));
     }
 
     #[test]

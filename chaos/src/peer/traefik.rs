@@ -2,15 +2,23 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use super::output::{logged_as_json, version};
-use super::{Config, Peer, Place, Program, Running, Setting, Setup, Source, free_address};
+use super::output::{lines_with, logged_as_json, unreadable, version};
+use super::source::STATIC;
+use super::{Config, Notice, Peer, Place, Program, Running, Setting, Setup, Source, free_address};
 use crate::error::{Error, Result};
 
 /// In a folder of its own: it watches the whole folder.
 const ROUTES: &str = "dynamic/routes.yaml";
+/// What it says when it can take no more connections.
+const NO_ROOM: &[&str] = &["too many open files"];
+/// The time that a stop may take, unless a scenario is about it.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Lines that wait for the file of the access log.
+const LINES: u32 = 1_000;
 
 #[derive(Debug)]
 struct Traefik {
@@ -37,11 +45,19 @@ impl Peer for Traefik {
 
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
         let listen = setup.address.map_or_else(free_address, Ok)?;
+        let admin = setup.admin()?;
+        let log = setup.access_log().map(|path| self.source.inside(path));
         Ok(Config {
-            text: main(listen, &self.source.inside(setup.folder)),
+            text: main(
+                [Some(listen), admin],
+                &self.source.inside(setup.folder),
+                log,
+                setup.drain(),
+            ),
             files: vec![(ROUTES, routes(setup)?)],
             address: Some(listen),
             http2: None,
+            admin,
         })
     }
 
@@ -62,20 +78,55 @@ impl Peer for Traefik {
         Some(logged_as_json(output, "/RequestPath", "/DownstreamStatus"))
     }
 
+    fn real_clock(&self) -> Option<&'static str> {
+        self.source.is_static().then_some(STATIC)
+    }
+
+    fn notices(&self, output: &str, notice: Notice) -> Option<usize> {
+        (notice == Notice::NoRoom).then(|| lines_with(output, NO_ROOM))
+    }
+
+    fn admin_paths(&self) -> &'static [&'static str] {
+        &["/ping", "/metrics"]
+    }
+
+    fn unreadable_lines(&self, log: &str) -> Option<usize> {
+        Some(unreadable(log))
+    }
+
     fn reload(&self, _: &Running<'_>) -> Result<()> {
         // It watches its file.
         Ok(())
     }
 }
 
-fn main(listen: SocketAddr, folder: &Path) -> String {
+/// The file with what does not change while it runs, for the addresses of clients and of the admin API.
+fn main(
+    [clients, admin]: [Option<SocketAddr>; 2],
+    folder: &Path,
+    access_log: Option<PathBuf>,
+    drain: Option<Duration>,
+) -> String {
+    let text = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+    let access_log =
+        access_log.map(|path| format!(", filePath: \"{}\", bufferingSize: {LINES}", path.display()));
+    let (point, metrics) = match admin {
+        None => (String::new(), ""),
+        Some(_) => (
+            format!("  admin: {{ address: \"{}\" }}\n", text(admin)),
+            "ping: { entryPoint: admin }\nmetrics: { prometheus: { entryPoint: admin } }\n",
+        ),
+    };
     format!(
         "global: {{ checkNewVersion: false, sendAnonymousUsage: false }}\n\
          log: {{ level: ERROR }}\n\
-         accessLog: {{ format: json }}\n\
-         entryPoints:\n  clients:\n    address: \"{listen}\"\n    \
-         transport: {{ lifeCycle: {{ graceTimeOut: 2s }} }}\n\
+         accessLog: {{ format: json{} }}\n\
+         {metrics}entryPoints:\n{point}  clients:\n    address: \"{}\"\n    \
+         transport: {{ lifeCycle: {{ graceTimeOut: {}ms }} }}\n\
          providers:\n  file: {{ filename: {}/{ROUTES}, watch: true }}\n",
+        access_log.unwrap_or_default(),
+        text(clients),
+        drain.unwrap_or(DRAIN).as_millis(),
         folder.display()
     )
 }
@@ -90,7 +141,17 @@ fn routes(setup: &Setup<'_>) -> Result<String> {
             }
             Setting::Invalid => end = "  noSuchKey: 1\n",
             Setting::StickyCookie => sticky = "        sticky: { cookie: { name: lb } }\n",
-            Setting::FirstByte(_) | Setting::HttpCheck | Setting::NoQueue => {}
+            Setting::FirstByte(_)
+            | Setting::HttpCheck
+            | Setting::NoQueue
+            | Setting::Admin
+            | Setting::Drain(_)
+            // It serves on all cores.
+            | Setting::Workers(_)
+            | Setting::Connections(_)
+            | Setting::CheckInterval(_) => {}
+            // It limits requests, and the connections of routes of TCP.
+            Setting::Descriptors(_) if setup.connections().is_some() => {}
             other => return Err(other.not_offered_by("Traefik")),
         }
     }
@@ -98,12 +159,13 @@ fn routes(setup: &Setup<'_>) -> Result<String> {
         .first_byte()
         .map(|limit| format!(", responseHeaderTimeout: {}ms", limit.as_millis()));
     let first_byte = first_byte.unwrap_or_default();
+    let interval = setup.check_interval();
     let mut text = format!(
         "http:\n  routers:\n    all: {{ rule: \"PathPrefix(`/`)\", service: all, middlewares: [retry] }}\n{router}  \
          middlewares:\n    retry: {{ retry: {{ attempts: 3, status: [\"502-504\"] }} }}\n  \
          serversTransports:\n    backends: {{ forwardingTimeouts: {{ dialTimeout: 1s{first_byte} }} }}\n  \
          services:\n{none}    all:\n      loadBalancer:\n        serversTransport: backends\n{sticky}        \
-         healthCheck: {{ path: /, interval: 1s, unhealthyInterval: 1s, timeout: 1s }}\n        servers:\n"
+         healthCheck: {{ path: /, interval: {interval}ms, unhealthyInterval: {interval}ms, timeout: {interval}ms }}\n        servers:\n"
     );
     for (index, address) in setup.backends.iter().enumerate() {
         // A string takes everything.
@@ -119,8 +181,6 @@ fn routes(setup: &Setup<'_>) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::tests::{config, setup};
     use super::*;
 
@@ -162,6 +222,16 @@ mod tests {
         );
         let settings = &[Setting::TcpCheck];
         assert!(traefik.config(&setup(settings)).unwrap_err().is_not_offered());
+    }
+
+    #[test]
+    fn a_limit_of_connections_is_not_offered() {
+        let traefik = make(Place::default());
+        let descriptors = Setting::Descriptors(512);
+        let error = traefik.config(&setup(&[descriptors])).unwrap_err();
+        assert!(error.is_not_offered(), "{error}");
+        // All that it takes is what there is.
+        config(traefik.as_ref(), &[descriptors, Setting::Connections(9_000)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Context, Outcome, THREE, goals, sleep_until};
 use crate::client::{Class, Method, Record, Request, mix};
 use crate::clock;
-use crate::error::{Explain, Result};
+use crate::error::{Error, Explain, Result};
 use crate::peer::{Extras, Setting};
 use crate::report::{Report, millis};
 
@@ -15,6 +15,8 @@ use crate::report::{Report, millis};
 const FOLDERS: [&str; 3] = ["/usr/lib", "/usr/local/lib", "/usr/lib64"];
 /// The library for programs with several threads.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
+/// The library with the allocator that is used: another one may ask for the time before the first library is ready.
+const ALLOCATOR: &str = "libc.so.6";
 /// Longest wait for the first byte of a response, and at most on a machine that does other work, where a backend may take long.
 const FIRST_BYTE: Duration = Duration::from_secs(1);
 const FIRST_BYTE_AT_MOST: Duration = Duration::from_secs(5);
@@ -35,15 +37,26 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         );
         return Ok(());
     };
+    if let Some(why) = context.peer.real_clock() {
+        return Err(Error::not_offered(why));
+    }
     let mut control = PathBuf::new();
     let first_byte = context.slackened(FIRST_BYTE).min(FIRST_BYTE_AT_MOST);
-    let settings = [Setting::FirstByte(first_byte)];
+    let settings = [Setting::FirstByte(first_byte), Setting::OneAttempt];
+    let root = context.peer.root();
     let mut rig = context.rig_with(&settings, &THREE, |folder| {
         control = folder.join("clock");
         set(&control, 0)?;
+        let mut library = library.clone();
+        if root.is_some() {
+            // What is outside of its root cannot be loaded.
+            let copy = folder.join("libfaketime");
+            fs::copy(&library, &copy).explain("cannot copy libfaketime")?;
+            library = copy;
+        }
+        let seen = |path: &Path| within(root, path).display().to_string();
         Ok(Extras {
-            has_one_attempt: true,
-            wrapper: wrapper(&library, &control),
+            environment: environment(&seen(&library), &seen(&control)),
             ..Extras::default()
         })
     })?;
@@ -81,16 +94,23 @@ fn library() -> Option<PathBuf> {
     })
 }
 
-fn wrapper(library: &Path, control: &Path) -> Vec<String> {
-    vec![
-        "env".to_owned(),
-        format!("LD_PRELOAD={}", library.display()),
-        format!("FAKETIME_TIMESTAMP_FILE={}", control.display()),
-        "FAKETIME_NO_CACHE=1".to_owned(),
+fn environment(library: &str, control: &str) -> Vec<(&'static str, String)> {
+    let preloaded = format!("{library}:{ALLOCATOR}");
+    let variables = [
+        ("LD_PRELOAD", preloaded.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", control),
+        ("FAKETIME_NO_CACHE", "1"),
         // A wall clock that jumps is no reason for the monotonic one to jump.
-        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-        "DONT_FAKE_MONOTONIC=1".to_owned(),
-    ]
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    variables.map(|(name, value)| (name, value.to_owned())).to_vec()
+}
+
+/// A path as a program in this root sees it.
+fn within(root: Option<&Path>, path: &Path) -> PathBuf {
+    let rest = root.and_then(|root| path.strip_prefix(root).ok());
+    rest.map_or_else(|| path.to_owned(), |rest| Path::new("/").join(rest))
 }
 
 /// Sets the clock of the balancer to this many seconds after the true time.
@@ -152,9 +172,11 @@ fn judge_timeouts(context: &Context, report: &mut Report, held: &[Record], limit
     // A client that is late sees the end of a wait late, and never early.
     let (least, most) = (limit * 9 / 10, limit + limit / 10 * context.slack);
     report.goal(
-        format!("{} timeouts of {} ms", held.len(), millis(limit)),
+        "timeouts",
         format!(
-            "{} to {} ms, from {} to {} ms",
+            "{} of {} ms after {} to {} ms, from {} to {} ms",
+            held.len(),
+            millis(limit),
             millis(shortest),
             millis(longest),
             millis(least),

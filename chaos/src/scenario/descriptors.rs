@@ -5,14 +5,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Context, Rig, Sent, THREE, goals, sleep_until};
-use crate::client::{Crowd, Regulars, fetch, visit};
+use crate::client::{Crowd, Record, Regulars, fetch, visit};
 use crate::clock;
 use crate::error::Result;
 use crate::executions::{Entry, Event};
-use crate::peer::{Extras, Notice};
+use crate::peer::{Extras, Notice, Setting};
 use crate::report::{Report, millis};
 
 /// The limit of open files.
+const DESCRIPTORS: u64 = 512;
 const LIMIT: &str = "ulimit -n 512 && exec \"$0\" \"$@\"";
 /// Clients that connect and send nothing.
 const CROWD: usize = 2_000;
@@ -65,22 +66,30 @@ struct Full {
     processor: u64,
     /// Lines about it.
     lines: u64,
-    /// The slowest response of the admin API.
-    admin: u64,
+    /// The slowest response of the admin API, or why there was none.
+    admin: Result<u64>,
 }
 
 pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
-    part(context, report, "most connections", None)?;
-    // So many that descriptors run out before.
-    part(context, report, "descriptors", Some(100_000))
+    // So many in the second part that descriptors run out before.
+    for (name, connections) in [("most connections", None), ("descriptors", Some(100_000))] {
+        match part(context, report, name, connections) {
+            Err(error) if error.is_not_offered() => report.fact(name, format!("not offered: {error}")),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
 }
 
 fn part(context: &Context, report: &mut Report, name: &str, connections: Option<u64>) -> Result<()> {
-    let mut rig = context.rig_with(&[], &THREE, |_| {
+    let mut settings = vec![
+        Setting::Admin,
+        Setting::CheckInterval(CHECKS),
+        Setting::Descriptors(DESCRIPTORS),
+    ];
+    settings.extend(connections.map(Setting::Connections));
+    let mut rig = context.rig_with(&settings, &THREE, |_| {
         Ok(Extras {
-            has_admin: true,
-            check_interval: Some(CHECKS),
-            connections,
             wrapper: ["sh", "-c", LIMIT].map(str::to_owned).to_vec(),
             ..Extras::default()
         })
@@ -96,7 +105,7 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
     thread::sleep(context.part(QUIET));
     let before = busy.permille(&rig)?;
     let crowd = arrive(context, address)?;
-    let full = watch(context, &rig)?;
+    let full = watch(context, &rig);
     let (arrived, closed) = crowd.counts();
     let nonce = !seed;
     let left = clock::now();
@@ -109,7 +118,12 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
         records: &records,
         beside: &[nonce],
     };
-    let log = rig.finish_beside(context, report, sent)?.log;
+    let log = if has_ended {
+        let output = rig.balancer.output();
+        rig.judge(context, report, sent, output).log
+    } else {
+        rig.finish_beside(context, report, sent)?.log
+    };
 
     report.fact(
         format!("{name}: clients that came, and were closed"),
@@ -117,18 +131,15 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
     );
     report.table(format!("{name}: on earlier connections"), &records, start);
     report.goal(format!("{name}: the process goes on"), !has_ended, !has_ended);
-    let failed = records.iter().filter(|record| !record.is_ok()).count();
-    // On a machine that does other work, a request may need a further connection to a backend, for which there is none.
-    report.at_most(
-        &format!(
-            "{name}: failed requests on earlier connections, of {}",
-            records.len()
-        ),
-        goals::number(failed),
-        context.slack - 1,
-    );
-    judge_full(context, report, name, &full, before);
-    judge_checks(context, report, name, &full, log.entries());
+    judge_earlier(context, report, name, &records);
+    // Nothing can be asked of a process that is gone.
+    if let Some(full) = full
+        .map(Some)
+        .or_else(|error| has_ended.then_some(None).ok_or(error))?
+    {
+        judge_full(context, report, name, &full, before);
+        judge_checks(context, report, name, &full, log.entries());
+    }
     let limit = RECOVERY * context.slack;
     report.goal(
         format!("{name}: a new client is served after the others have left"),
@@ -139,6 +150,18 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
         served.is_ok() && recovered <= limit,
     );
     Ok(())
+}
+
+/// Those who were there before go on.
+fn judge_earlier(context: &Context, report: &mut Report, name: &str, records: &[Record]) {
+    let failed = records.iter().filter(|record| !record.is_ok()).count();
+    // On a machine that does other work, a request may need a further connection to a backend, for which there is none.
+    let most = context.slack - 1;
+    report.goal(
+        format!("{name}: failed requests on earlier connections"),
+        format!("{failed} of {}, at most {most}", records.len()),
+        goals::number(failed) <= most,
+    );
 }
 
 /// The crowd, when all of it have connected.
@@ -163,13 +186,13 @@ fn watch(context: &Context, rig: &Rig) -> Result<Full> {
     let (busy, before) = (Busy::begin(rig)?, lines());
     let from = busy.from;
     let to = from + clock::micros(context.part(FULL));
-    let mut slowest = 0;
+    let mut slowest = Ok(0);
     while clock::now() < to {
         let asked = clock::now();
-        for path in ["/livez", "/metrics"] {
-            fetch(admin, path)?;
-        }
-        slowest = slowest.max(clock::now() - asked);
+        let mut paths = peer.admin_paths().iter();
+        let outcome = paths.try_for_each(|path| fetch(admin, path).map(drop));
+        let took = clock::now() - asked;
+        slowest = slowest.and_then(|slowest: u64| outcome.map(|()| slowest.max(took)));
         sleep_until((asked + 1_000_000).min(to));
     }
     Ok(Full {
@@ -184,25 +207,40 @@ fn watch(context: &Context, rig: &Rig) -> Result<Full> {
 /// Judges how it was while full; `before` is the time on a processor that the same requests took before.
 fn judge_full(context: &Context, report: &mut Report, name: &str, full: &Full, before: u64) {
     let length = (full.to - full.from).max(1);
-    report.at_most(
-        &format!("{name}: time on a processor while full beyond the {before} of before, in 1,000 of one"),
+    let (more, most) = (
         full.processor.saturating_sub(before),
         MOST_PERMILLE * context.slack,
     );
-    report.at_most(
-        &format!("{name}: lines about it in {} ms", millis(length)),
-        full.lines,
-        length / 1_000_000 + 1,
+    report.goal(
+        format!("{name}: time on a processor while full beyond that of before, in 1,000 of one"),
+        format!("{more} beyond {before}, at most {most}"),
+        more <= most,
     );
-    report.at_most(
-        &format!("{name}: slowest response of the admin API, in µs"),
-        full.admin,
+    let most = length / 1_000_000 + 1;
+    report.goal(
+        format!("{name}: lines about it while full"),
+        format!("{} in {} ms, at most {most}", full.lines, millis(length)),
+        full.lines <= most,
+    );
+    let (slowest, limit) = (
+        format!("{name}: slowest response of the admin API, in µs"),
         ADMIN * context.slack,
     );
+    match &full.admin {
+        Ok(took) => report.at_most(&slowest, *took, limit),
+        Err(error) => report.goal(slowest, format!("{error}, at most {limit}"), false),
+    }
 }
 
 /// Judges whether health checks went on meanwhile.
 fn judge_checks(context: &Context, report: &mut Report, name: &str, full: &Full, entries: &[Entry]) {
+    if !context.peer.has_checks() {
+        report.fact(
+            format!("{name}: health checks"),
+            "not offered: it has passive ones only",
+        );
+        return;
+    }
     let probes = entries
         .iter()
         .filter(|entry| entry.event == Event::Probed && (full.from..full.to).contains(&entry.time));

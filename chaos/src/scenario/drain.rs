@@ -1,16 +1,14 @@
-//! The balancer is told to stop (SIGTERM) while much is under way: all of it must end as if nothing had happened.
+//! The balancer is told to stop while much is under way: all of it must end as if nothing had happened.
 
 use std::thread;
 use std::time::Duration;
-
-use rustix::process::Signal;
 
 use super::{Context, Rig, Sent, THREE, goals};
 use crate::client::{Class, Held, HeldOutcome, HeldPlan, LongLivedCounts, Record, Visitor, Visits};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::executions::Event;
-use crate::peer::Extras;
+use crate::peer::Setting;
 use crate::report::Report;
 
 /// Requests over HTTP/1.1.
@@ -57,12 +55,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
 
 fn stop(context: &Context, report: &mut Report, number: u64) -> Result<()> {
     let drain = context.slackened(DRAIN).min(DRAIN_AT_MOST);
-    let mut rig = context.rig_with(&[], &THREE, |_| {
-        Ok(Extras {
-            drain: Some(drain),
-            ..Extras::default()
-        })
-    })?;
+    let mut rig = context.rig(&[Setting::Drain(drain)], &THREE)?;
     let address = rig.balancer.address;
     let seed = context.seed.wrapping_add(number);
     let beside = rig.long_lived(BESIDE)?;
@@ -71,6 +64,7 @@ fn stop(context: &Context, report: &mut Report, number: u64) -> Result<()> {
     let start = clock::now();
     let held = Held::start(HeldPlan {
         address,
+        http2_address: rig.balancer.http2.unwrap_or(address),
         http1: HELD,
         http2: HTTP2,
         streams: STREAMS,
@@ -82,7 +76,7 @@ fn stop(context: &Context, report: &mut Report, number: u64) -> Result<()> {
     beside.end_downloads();
     thread::sleep(BEGINNING);
     let stopped = clock::now();
-    rig.balancer.signal(Signal::TERM)?;
+    rig.balancer.drain(context.peer.as_ref(), drain)?;
     thread::sleep(TALKING);
     let beside = beside.finish()?;
     let (ended, status) = rig.balancer.wait(END)?;

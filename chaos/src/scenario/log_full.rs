@@ -9,7 +9,7 @@ use super::{Context, Rig, THREE, due_between, goals, sleep_until};
 use crate::client::{Method, Record, fetch};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::peer::{Extras, require_extras};
+use crate::peer::{Extras, Setting};
 use crate::report::{Report, millis};
 
 /// The share of the run before the log takes nothing, in percent, and of that in which it does not: long enough for some
@@ -47,15 +47,12 @@ fn run(
     report: &mut Report,
     make: &dyn Fn(&std::path::Path) -> Result<Obstacle>,
 ) -> Result<()> {
-    // Before a file system is mounted for it.
-    require_extras(context.peer.as_ref())?;
     let mut made = None;
-    let mut rig = context.rig_with(&[], &THREE, |folder| {
+    let settings = [Setting::Admin, Setting::Workers(WORKERS)];
+    let mut rig = context.rig_with(&settings, &THREE, |folder| {
         let obstacle = make(folder)?;
         let extras = Extras {
-            has_admin: true,
             access_log: Some(obstacle.log.clone()),
-            workers: Some(WORKERS),
             wrapper: obstacle.wrapper()?,
             ..Extras::default()
         };
@@ -104,23 +101,29 @@ fn run(
     Ok(())
 }
 
-/// Lines that were dropped, as the admin API says.
-fn dropped(context: &Context, rig: &Rig, obstacle: &Obstacle) -> Result<u64> {
+/// Lines that were dropped, as the admin API says. `None` if the balancer does not count them.
+fn dropped(context: &Context, rig: &Rig, obstacle: &Obstacle) -> Result<Option<u64>> {
     let peer = context.peer.as_ref();
+    let Some(metric) = peer.drop_metric(&obstacle.log) else {
+        return Ok(None);
+    };
     let metrics = fetch(rig.balancer.admin(peer)?, "/metrics")?;
-    let dropped = peer.dropped_lines(&metrics, &obstacle.log);
-    dropped.ok_or_else(|| Error::new("the metrics do not say how many lines were dropped"))
+    let mut values = metrics.lines().filter_map(|line| line.strip_prefix(&metric));
+    let dropped = values.find_map(|value| value.trim().parse().ok());
+    dropped
+        .map(Some)
+        .ok_or_else(|| Error::new("the metrics do not say how many lines were dropped"))
 }
 
 /// Every request has its line, or its line was counted as dropped.
-fn judge_lines(context: &Context, report: &mut Report, records: &[Record], log: &str, dropped: u64) {
+fn judge_lines(context: &Context, report: &mut Report, records: &[Record], log: &str, dropped: Option<u64>) {
     // How soon the first is dropped depends on timing.
     let least = u64::from(context.slack == 1);
-    report.goal(
-        "lines dropped, by the metrics",
-        format!("{dropped}, at least {least}"),
-        dropped >= least,
-    );
+    let name = "lines dropped, by the metrics";
+    match dropped {
+        Some(dropped) => report.goal(name, format!("{dropped}, at least {least}"), dropped >= least),
+        None => report.fact(name, "not offered: it does not count them"),
+    }
     let Some(logged) = context.peer.logged(log) else {
         return;
     };
@@ -139,8 +142,11 @@ fn judge_lines(context: &Context, report: &mut Report, records: &[Record], log: 
     let (lines, count) = (goals::number(logged.len()), goals::number(records.len()));
     report.goal(
         "lines written and dropped",
-        format!("{lines} and {dropped}, of {count} requests"),
-        lines + dropped == count,
+        match dropped {
+            Some(dropped) => format!("{lines} and {dropped}, of {count} requests"),
+            None => format!("{lines} and none counted, of {count} requests"),
+        },
+        lines + dropped.unwrap_or_default() == count,
     );
     if let Some(unreadable) = context.peer.unreadable_lines(log) {
         report.at_most("lines that are no JSON", goals::number(unreadable), 0);

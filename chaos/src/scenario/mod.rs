@@ -159,7 +159,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "drain",
-        about: "the balancer is told to stop (SIGTERM) with 500 slow requests, WebSockets, HTTP/2 streams and downloads under way; \
+        about: "the balancer is told to stop with 500 slow requests, WebSockets, HTTP/2 streams and downloads under way; \
                 the rate is that of new clients",
         seconds: 10,
         rate: 50,

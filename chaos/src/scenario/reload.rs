@@ -98,7 +98,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
 fn rig(context: &Context) -> Result<(Rig, Option<Exchanged>)> {
     let mut exchanged = None;
     let rig = context.rig_with(&[Setting::Variant(0)], &THREE, |folder| {
-        if context.peer.has_extras() {
+        if context.peer.has_listeners() {
             exchanged = Some(Exchanged::new(folder)?);
         }
         let listeners = exchanged.as_ref().map(|exchanged| exchanged.listeners(0));
