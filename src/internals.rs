@@ -43,7 +43,7 @@ pub mod proxy {
 }
 pub mod server {
     //! A whole balancer.
-    pub use crate::server::{Plan, Running, StartError, run, snapshot_of};
+    pub use crate::server::{Launch, Plan, Running, StartError, run, snapshot_of};
 }
 pub mod telemetry {
     //! Logs and metrics.

@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 
 use evenkeel::internals::config;
 use evenkeel::internals::net::ListenAddress;
-use evenkeel::internals::server::{self, Plan, Running};
+use evenkeel::internals::server::{self, Launch, Plan, Running};
 use rustix::process::{Signal, getpid, kill_process};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use traffic::{Client, DEADLINE, WebSocket, exchanges};
@@ -89,6 +89,8 @@ fn start_balancer(backend: SocketAddr, log: &Path) -> (SocketAddr, JoinHandle<()
         source: None,
         source_name: "test".to_owned(),
         pid_file: None,
+        launch: Launch::take(),
+        no_upgrade: None,
     };
     let (started, start) = mpsc::sync_channel(1);
     let balancer = thread::spawn(move || {

@@ -228,8 +228,7 @@ impl Server {
         let (addresses, admin) = (sockets.open(&config)?, sockets.admin_address()?);
         let running = Running { addresses, admin };
         let bound = std::mem::take(&mut sockets.listeners);
-        let numbers: Vec<usize> = (0..backends.workers).collect();
-        let mut listeners = Listeners::start(bound, &config.listeners, &numbers)?;
+        let mut listeners = Listeners::start(bound, &config.listeners, &Vec::from_iter(0..backends.workers))?;
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
             ages: backends.discovery.starter.ages.clone(),

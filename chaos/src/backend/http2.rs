@@ -141,7 +141,7 @@ impl Exchange {
         }
         if cut.place == CutPlace::Goaway {
             // Nobody takes it once the connection has ended.
-            drop(self.abort.send(()).await);
+            let _ = self.abort.send(()).await;
             // Until the connection has ended, which resets the stream where it is dropped.
             sleep(Duration::from_millis(100)).await;
         } else if let Some(mut stream) = sending {

@@ -28,11 +28,14 @@ pub(super) struct Files<'a> {
     pub(super) ca: Option<String>,
 }
 
+/// What was read of a file, or why it cannot be read.
+type Content = Result<Rc<[u8]>, String>;
+
 /// Checks files of policies. One that several policies name is read once.
 #[derive(Default)]
 pub(super) struct PolicyFiles {
     /// What was read, with the limit.
-    read: RefCell<BTreeMap<(String, usize), Result<Rc<[u8]>, String>>>,
+    read: RefCell<BTreeMap<(String, usize), Content>>,
     /// The policies whose files were checked, by where they are written: routes may share an inline one.
     checked: RefCell<BTreeSet<Span>>,
 }
@@ -82,8 +85,8 @@ impl PolicyFiles {
             let data = bounded_file::read(Path::new(path), feed.limit);
             data.map(Rc::from).map_err(|error| error.to_string())
         });
-        // Only what is called is applied.
         let data = data.as_ref().map_err(|error| FeedError(error.clone()))?;
+        // It is not applied: a config that is only checked changes nothing.
         feed.read(data).map(drop)
     }
 }

@@ -274,11 +274,13 @@ fn the_authorities_of_policies_and_stores_are_read_with_the_config() {
     let folder = Folder::new();
     let ca = folder.write("ca.pem", &Authority::new().pem());
     let empty = folder.write("empty.pem", "");
-    let text = |lines: &str| format!("listen: :1\nbackends: [http://a:1]\n{lines}\n");
+    let text = |lines: &str| {
+        format!("listen: :1\nbackends: [http://a:1]\n{lines}\nroutes: [{{ pool: default, policies: [p] }}]\n")
+    };
     for form in [
         "policies: { p: { forward_auth: { url: 'https://a/x', ca: 'FILE' } } }",
         "policies: { p: { jwt: { jwks: 'https://a/x', ca: 'FILE' } } }",
-        "stores: { s: { redis: 'rediss://a:1', ca: 'FILE' } }",
+        "stores: { s: { redis: 'rediss://a:1', ca: 'FILE' } }\npolicies: { p: { rate_limit: { rate: 1/s, shared: s } } }",
     ] {
         loaded(&text(&form.replace("FILE", &ca)));
         loaded(&text(&form.replace("FILE", "system")));
