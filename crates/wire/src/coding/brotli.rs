@@ -1,15 +1,17 @@
 //! The coding `br`.
 
-use brotli::enc::StandardAlloc;
-use brotli::enc::encode::{BrotliEncoderOperation, BrotliEncoderParameter, BrotliEncoderStateStruct};
+use brotli::enc::encode::{
+    BrotliEncoderDestroyInstance, BrotliEncoderOperation, BrotliEncoderParameter, BrotliEncoderStateStruct,
+};
 
+use super::brotli_memory::Memory;
 use super::{Codec, Level, Operation, Progress, window_bits};
 
-/// Its tables, about 4 MiB (7 MiB at the best level), are allocated for every body: they cannot be used again.
-pub(super) struct Brotli(Box<BrotliEncoderStateStruct<StandardAlloc>>);
+/// It is made anew for every body, and its tables, about 4 MiB (7 MiB at the best level), are used again.
+pub(super) struct Brotli(Box<BrotliEncoderStateStruct<Memory>>);
 
 impl Brotli {
-    pub(super) fn new(level: Level, length: Option<u64>) -> Self {
+    pub(super) fn new(level: Level, length: Option<u64>, memory: &Memory) -> Self {
         // The format allows windows of 24 bits, for 16 MiB in every sender and receiver. From quality 5 on, windows of 16 bits and
         // less make the library choose tables of 32 MiB.
         let (quality, least_window_bits, most_window_bits) = match level {
@@ -20,7 +22,7 @@ impl Brotli {
         // A window is 16 bytes smaller than its power of 2 (RFC 7932 §9.1).
         let length = length.map(|length| length.saturating_add(16));
         let window = window_bits(length, least_window_bits, most_window_bits);
-        let mut state = Box::new(BrotliEncoderStateStruct::new(StandardAlloc::default()));
+        let mut state = Box::new(BrotliEncoderStateStruct::new(memory.clone()));
         state.set_parameter(BrotliEncoderParameter::BROTLI_PARAM_QUALITY, quality);
         state.set_parameter(BrotliEncoderParameter::BROTLI_PARAM_LGWIN, window);
         Self(state)
@@ -60,5 +62,12 @@ impl Codec for Brotli {
 
     fn reset(&mut self, _: Option<u64>) -> bool {
         false
+    }
+}
+
+impl Drop for Brotli {
+    /// Gives the tables back.
+    fn drop(&mut self) {
+        BrotliEncoderDestroyInstance(&mut self.0);
     }
 }

@@ -2,6 +2,7 @@
 //! whom, is decided elsewhere.
 
 mod brotli;
+mod brotli_memory;
 mod gzip;
 mod pool;
 mod zstd;
@@ -9,6 +10,7 @@ mod zstd;
 use std::fmt;
 
 use self::brotli::Brotli;
+use self::brotli_memory::Memory;
 use self::gzip::Gzip;
 use self::zstd::Zstd;
 
@@ -128,7 +130,7 @@ impl ContentCoding {
         kib << 10
     }
 
-    /// Whether a codec can encode one body after the other: the library of `br` has no such function.
+    /// Whether a codec can encode one body after the other: the library of `br` has no such function, only its tables are kept.
     const fn is_reusable(self) -> bool {
         !matches!(self, Self::Br)
     }
@@ -149,9 +151,19 @@ impl ContentEncoder {
     /// # Errors
     /// [`EncodeError`] when the codec cannot be set up.
     pub fn new(coding: ContentCoding, level: Level, length: Option<u64>) -> Result<Self, EncodeError> {
+        Self::with(coding, level, length, &Memory::default())
+    }
+
+    /// The same, with tables from this memory.
+    fn with(
+        coding: ContentCoding,
+        level: Level,
+        length: Option<u64>,
+        memory: &Memory,
+    ) -> Result<Self, EncodeError> {
         let codec: Box<dyn Codec> = match coding {
             ContentCoding::Zstd => Box::new(Zstd::new(level, length).ok_or(EncodeError(coding))?),
-            ContentCoding::Br => Box::new(Brotli::new(level, length)),
+            ContentCoding::Br => Box::new(Brotli::new(level, length, memory)),
             ContentCoding::Gzip => Box::new(Gzip::new(level)),
         };
         Ok(Self::of(coding, level, codec))

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::brotli_memory::Memory;
 use super::{Codec, ContentCoding, ContentEncoder, Level};
 
 /// Codecs that a worker keeps for reuse; more are freed. Each holds up to about 1 MiB.
@@ -15,6 +16,8 @@ pub struct EncoderPool(Rc<RefCell<Shared>>);
 
 struct Shared {
     kept: Vec<(ContentCoding, Level, Box<dyn Codec>)>,
+    /// The tables of `br`.
+    memory: Memory,
     /// Bytes that the encoders in use hold, about.
     in_use: usize,
     limit: usize,
@@ -28,6 +31,7 @@ impl EncoderPool {
     pub fn new(limit: usize) -> Self {
         Self(Rc::new(RefCell::new(Shared {
             kept: Vec::new(),
+            memory: Memory::default(),
             in_use: 0,
             limit,
         })))
@@ -44,7 +48,7 @@ impl EncoderPool {
         }
         let mut encoder = match shared.take(coding, level, length) {
             Some(codec) => ContentEncoder::of(coding, level, codec),
-            None => ContentEncoder::new(coding, level, length).ok()?,
+            None => ContentEncoder::with(coding, level, length, &shared.memory).ok()?,
         };
         shared.in_use = in_use;
         encoder.pool = Some(self.clone());
