@@ -43,6 +43,7 @@ mod backend;
 mod bounded_file;
 mod clock;
 mod file_version;
+mod priority;
 mod tasks;
 
 pub use cli::main;

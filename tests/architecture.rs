@@ -45,7 +45,14 @@ const LAYERS: &[&[&str]] = &[
     &["net"],
     &["tls"],
     &["telemetry"],
-    &["backend", "bounded_file", "clock", "file_version", "tasks"],
+    &[
+        "backend",
+        "bounded_file",
+        "clock",
+        "file_version",
+        "priority",
+        "tasks",
+    ],
     // Modules of the crates below, by the names under which `src/lib.rs` passes them on.
     &["admission", "strategy"],
     &["http1", "hpack", "router", "retry"],

@@ -60,10 +60,9 @@ impl Balancer {
         self.admin
     }
 
-    /// The processor time of its control runtime, which is its first thread.
-    pub(crate) fn control_time(&self) -> Result<Duration> {
-        let id = self.process.0.id();
-        let stat = fs::read_to_string(format!("/proc/{id}/task/{id}/stat"))?;
+    /// The processor time of all its threads, those that have ended included.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let times = fields.split_ascii_whitespace().skip(11).take(2);
         let ticks: u32 = times.filter_map(|ticks| ticks.parse::<u32>().ok()).sum();

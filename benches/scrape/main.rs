@@ -79,14 +79,14 @@ fn cost(balancer: &Balancer, scraper: &mut Connection) -> Result<bool> {
     for _ in 0..5 {
         scraper.get("/metrics")?;
     }
-    let before = balancer.control_time()?;
+    let before = balancer.processor_time()?;
     let mut times = Latencies::default();
     for _ in 0..SCRAPES {
         let began = clock::now();
         scraper.get("/metrics")?;
         times.add(began.elapsed());
     }
-    let processor = (balancer.control_time()? - before) / SCRAPES;
+    let processor = (balancer.processor_time()? - before) / SCRAPES;
     println!("a scrape of {BACKENDS} backends: {page} bytes");
     println!("time {times}");
     println!("processor time {:.1} ms", processor.as_secs_f64() * 1000.0);

@@ -15,6 +15,7 @@ mod question;
 mod sample;
 mod status;
 
+mod background;
 mod connections;
 mod guard;
 mod listen;

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use crate::priority;
+
 /// Maximum number of computations that wait for a thread. The check of a password takes about 50 ms, so that more than this
 /// would wait for longer than people do.
 const WAITING_BOUND: usize = 64;
-/// The threads' niceness: see the thread that reads configs.
-const NICENESS: i32 = 10;
 
 type Work = Box<dyn FnOnce() -> bool + Send>;
 
@@ -74,8 +74,7 @@ fn start() -> SyncSender<Waiting> {
 }
 
 fn work(waiting: &Mutex<Receiver<Waiting>>) {
-    // If it is refused, computations run at the priority of requests.
-    let _ = rustix::process::nice(NICENESS);
+    priority::lower();
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Waiting { work, done }) = next else {

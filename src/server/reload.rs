@@ -23,10 +23,9 @@ use crate::config::{self, Config, ConfigText, Loaded};
 use crate::discovery::Sources;
 use crate::kept::Kept;
 use crate::pool::Member;
+use crate::priority;
 use crate::proxy::{Snapshot, SnapshotCell};
 
-/// The thread's niceness. Beside a worker that uses a whole core it still gets a tenth of that core, so that a reload finishes.
-const NICENESS: i32 = 10;
 /// Queued jobs of the thread: a replaced snapshot, the next reload and a plan.
 const QUEUED_JOBS: usize = 3;
 /// Interval at which the thread checks whether old snapshots are still in use. Idle workers release them within about 20 ms.
@@ -334,8 +333,7 @@ fn start_thread(shared: Arc<SnapshotCell>) -> io::Result<SyncSender<Job>> {
 }
 
 fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
-    // Affects this thread only. If it is refused, reloads run at the priority of requests.
-    let _ = rustix::process::nice(NICENESS);
+    priority::lower();
     let mut replaced: Vec<Arc<Snapshot>> = Vec::new();
     let mut old: Vec<Arc<Snapshot>> = Vec::new();
     loop {

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::super::background;
 use super::super::control::{Control, Readiness};
 use super::super::response::Problem;
 use super::super::status::{RejectedStatus, Status};
@@ -50,7 +51,10 @@ pub(super) async fn show_metrics(State(control): State<Control>, headers: Header
         .and_then(|accept| accept.to_str().ok())
         .unwrap_or_default();
     let format = Format::accepted(accept);
-    let page = metrics::render(&control.view.metrics(), format);
+    let view = control.view;
+    let render = move || metrics::render(&view.metrics(), format);
+    let page = background::run("metrics", render.clone()).await;
+    let page = page.unwrap_or_else(render);
     ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
 }
 
