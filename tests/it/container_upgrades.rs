@@ -68,6 +68,15 @@ impl Container {
         Some(container)
     }
 
+    /// A container whose process 1 drains, and the requests that process 1 and the one that serves hold.
+    fn draining(backend: &Backend) -> Option<(Self, [Client; 2])> {
+        let container = Self::start(backend, UNPROBED, &[])?;
+        let of_first = container.hold(backend, 1);
+        container.upgrade_and_drain();
+        let of_second = container.hold(backend, 2);
+        Some((container, [of_first, of_second]))
+    }
+
     /// The id of the process that serves, by its file.
     pub(crate) fn serving(&self) -> i32 {
         let text = fs::read_to_string(self.folder.path("id")).unwrap();
@@ -257,12 +266,9 @@ fn process_1_holds_nothing_and_passes_signals_on() {
 fn a_stop_while_process_1_drains_cuts_no_request_of_either_process() {
     let gate = Gate::default();
     let backend = holding(&gate);
-    let Some(container) = Container::start(&backend, UNPROBED, &[]) else {
+    let Some((container, [mut of_first, mut of_second])) = Container::draining(&backend) else {
         return;
     };
-    let mut of_first = container.hold(&backend, 1);
-    container.upgrade_and_drain();
-    let mut of_second = container.hold(&backend, 2);
     let mark = container.proxy.mark();
     container.signal(Signal::TERM);
     container.proxy.wait_for_message(mark, "Stopping");
@@ -279,12 +285,9 @@ fn a_stop_while_process_1_drains_cuts_no_request_of_either_process() {
 fn a_second_stop_aborts_the_requests_of_all_processes() {
     let gate = Gate::default();
     let backend = holding(&gate);
-    let Some(container) = Container::start(&backend, UNPROBED, &[]) else {
+    let Some((container, [_of_first, _of_second])) = Container::draining(&backend) else {
         return;
     };
-    let _of_first = container.hold(&backend, 1);
-    container.upgrade_and_drain();
-    let _of_second = container.hold(&backend, 2);
     container.upgrade_and_drain();
     let _of_third = container.hold(&backend, 3);
     let mark = container.proxy.mark();
@@ -346,12 +349,9 @@ fn the_container_fails_at_once_when_a_later_process_is_killed_while_the_one_befo
 fn the_end_of_a_process_that_drains_ends_no_request_of_those_before_it() {
     let gate = Gate::default();
     let backend = holding(&gate);
-    let Some(container) = Container::start(&backend, UNPROBED, &[]) else {
+    let Some((container, [mut of_first, mut of_second])) = Container::draining(&backend) else {
         return;
     };
-    let mut of_first = container.hold(&backend, 1);
-    container.upgrade_and_drain();
-    let mut of_second = container.hold(&backend, 2);
     let second = container.serving();
     container.upgrade_and_drain();
     let _of_third = container.hold(&backend, 3);
