@@ -16,157 +16,139 @@ const MARKS: [&str; 2] = [
     "<!-- end of side by side -->",
 ];
 
-/// Goals and facts that the table shows of a scenario in its last column, with the words for them.
-const ALSO: &[(&str, &str, &str)] = &[
+/// Names of goals and facts, and the words for them.
+type Rows = &'static [(&'static str, &'static str)];
+/// Goals and facts that the table shows in the last column of these scenarios.
+const ALSO: &[(&[&str], Rows)] = &[
     (
-        "hang",
-        "requests tried on it before it was noticed",
-        "tried on the hanging backend at first",
-    ),
-    ("hang", "requests tried on it later", "later"),
-    (
-        "hang-tcp",
-        "requests tried on it before it was noticed",
-        "tried on the hanging backend at first",
-    ),
-    ("hang-tcp", "requests tried on it later", "later"),
-    (
-        "cut",
-        "cut responses that the client took for whole",
-        "cut responses taken for whole",
+        &["hang", "hang-tcp"],
+        &[
+            (
+                "requests tried on it before it was noticed",
+                "tried on the hanging backend at first",
+            ),
+            ("requests tried on it later", "later"),
+        ],
     ),
     (
-        "all-down",
-        "attempts while all respond 503",
-        "attempts while all respond 503",
+        &["cut"],
+        &[(
+            "cut responses that the client took for whole",
+            "cut responses taken for whole",
+        )],
     ),
     (
-        "all-down",
-        "p99 of responses while all are down, in µs",
-        "p99 while all are down, µs",
+        &["all-down"],
+        &[
+            ("attempts while all respond 503", "attempts while all respond 503"),
+            (
+                "p99 of responses while all are down, in µs",
+                "p99 while all are down, µs",
+            ),
+            (
+                "first success after recovery, in µs",
+                "first success after recovery, µs",
+            ),
+        ],
+    ),
+    (&["reload"], &[("configs", "configs")]),
+    (
+        &["upgrade"],
+        &[
+            ("upgrades", "upgrades"),
+            (
+                "upgrades with another outcome than expected",
+                "with another outcome than expected",
+            ),
+            ("refused connects", "refused connects"),
+        ],
     ),
     (
-        "all-down",
-        "first success after recovery, in µs",
-        "first success after recovery, µs",
-    ),
-    ("reload", "configs", "configs"),
-    ("upgrade", "upgrades", "upgrades"),
-    (
-        "upgrade",
-        "upgrades with another outcome than expected",
-        "with another outcome than expected",
-    ),
-    ("upgrade", "refused connects", "refused connects"),
-    (
-        "drain",
-        "HTTP/1.1 responses after the stop without `Connection: close`",
-        "responses without `Connection: close`",
-    ),
-    (
-        "drain",
-        "HTTP/2 connections with two GOAWAYs, all streams and then the last one",
-        "with two GOAWAYs",
+        &["drain"],
+        &[
+            (
+                "HTTP/1.1 responses after the stop without `Connection: close`",
+                "responses without `Connection: close`",
+            ),
+            (
+                "HTTP/2 connections with two GOAWAYs, all streams and then the last one",
+                "with two GOAWAYs",
+            ),
+            (
+                "new connections served, and refused",
+                "new connections served and refused",
+            ),
+            ("new connections accepted and not served", "not served"),
+            ("cut WebSockets", "cut WebSockets"),
+            ("time until the end of the process", "ended after"),
+            ("exit of the process", "with"),
+        ],
     ),
     (
-        "drain",
-        "new connections served, and refused",
-        "new connections served and refused",
-    ),
-    ("drain", "new connections accepted and not served", "not served"),
-    ("drain", "cut WebSockets", "cut WebSockets"),
-    ("drain", "time until the end of the process", "ended after"),
-    ("drain", "exit of the process", "with"),
-    ("descriptors", "most connections", "limit"),
-    (
-        "descriptors",
-        "most connections: the process goes on",
-        "limit: goes on",
-    ),
-    (
-        "descriptors",
-        "most connections: failed requests on earlier connections",
-        "failed on earlier connections",
-    ),
-    (
-        "descriptors",
-        "most connections: time on a processor while full beyond that of before, in 1,000 of one",
-        "‰ of a core",
-    ),
-    (
-        "descriptors",
-        "most connections: lines about it while full",
-        "lines",
-    ),
-    (
-        "descriptors",
-        "most connections: slowest response of the admin API, in µs",
-        "admin API, µs",
-    ),
-    ("descriptors", "most connections: health checks", "checks"),
-    (
-        "descriptors",
-        "most connections: a new client is served after the others have left",
-        "a new client",
-    ),
-    (
-        "descriptors",
-        "descriptors: the process goes on",
-        "no limit: goes on",
+        &["descriptors"],
+        &[
+            ("most connections", "limit"),
+            ("most connections: the process goes on", "limit: goes on"),
+            (
+                "most connections: failed requests on earlier connections",
+                "failed on earlier connections",
+            ),
+            (
+                "most connections: time on a processor while full beyond that of before, in 1,000 of one",
+                "‰ of a core",
+            ),
+            ("most connections: lines about it while full", "lines"),
+            (
+                "most connections: slowest response of the admin API, in µs",
+                "admin API, µs",
+            ),
+            ("most connections: health checks", "checks"),
+            (
+                "most connections: a new client is served after the others have left",
+                "a new client",
+            ),
+            ("descriptors: the process goes on", "no limit: goes on"),
+            (
+                "descriptors: failed requests on earlier connections",
+                "failed on earlier connections",
+            ),
+            (
+                "descriptors: time on a processor while full beyond that of before, in 1,000 of one",
+                "‰ of a core",
+            ),
+            ("descriptors: lines about it while full", "lines"),
+            (
+                "descriptors: slowest response of the admin API, in µs",
+                "admin API, µs",
+            ),
+            ("descriptors: health checks", "checks"),
+            (
+                "descriptors: a new client is served after the others have left",
+                "a new client",
+            ),
+        ],
     ),
     (
-        "descriptors",
-        "descriptors: failed requests on earlier connections",
-        "failed on earlier connections",
+        &["log-full", "log-blocked"],
+        &[
+            (
+                "p99 of GETs while the log takes nothing, in µs",
+                "p99 of GETs meanwhile, µs",
+            ),
+            ("time until writing resumes", "resumes after"),
+            ("lines written and dropped", "lines written and dropped"),
+        ],
     ),
+    (&["log-full"], &[("lines that are no JSON", "no JSON")]),
     (
-        "descriptors",
-        "descriptors: time on a processor while full beyond that of before, in 1,000 of one",
-        "‰ of a core",
+        &["clock"],
+        &[
+            ("failed requests", "failed requests"),
+            ("timeouts", "timeouts"),
+            ("negative durations in the access log", "negative durations"),
+            ("days in the access log", "days in the log"),
+        ],
     ),
-    ("descriptors", "descriptors: lines about it while full", "lines"),
-    (
-        "descriptors",
-        "descriptors: slowest response of the admin API, in µs",
-        "admin API, µs",
-    ),
-    ("descriptors", "descriptors: health checks", "checks"),
-    (
-        "descriptors",
-        "descriptors: a new client is served after the others have left",
-        "a new client",
-    ),
-    (
-        "log-full",
-        "p99 of GETs while the log takes nothing, in µs",
-        "p99 of GETs meanwhile, µs",
-    ),
-    ("log-full", "time until writing resumes", "resumes after"),
-    (
-        "log-full",
-        "lines written and dropped",
-        "lines written and dropped",
-    ),
-    ("log-full", "lines that are no JSON", "no JSON"),
-    (
-        "log-blocked",
-        "p99 of GETs while the log takes nothing, in µs",
-        "p99 of GETs meanwhile, µs",
-    ),
-    ("log-blocked", "time until writing resumes", "resumes after"),
-    (
-        "log-blocked",
-        "lines written and dropped",
-        "lines written and dropped",
-    ),
-    ("clock", "failed requests", "failed requests"),
-    ("clock", "timeouts", "timeouts"),
-    (
-        "clock",
-        "negative durations in the access log",
-        "negative durations",
-    ),
-    ("clock", "days in the access log", "days in the log"),
 ];
 
 /// No run takes this many microseconds.
@@ -325,8 +307,8 @@ fn figures(scenario: &str, report: &Report) -> String {
 
 /// What else the table shows of this scenario. What Evenkeel is to reach stands in the page already.
 fn also(scenario: &str, report: &Report) -> String {
-    let rows = ALSO.iter().filter(|(of, ..)| *of == scenario);
-    let found = rows.filter_map(|(_, name, words)| {
+    let groups = ALSO.iter().filter(|(of, _)| of.contains(&scenario));
+    let found = groups.flat_map(|(_, rows)| *rows).filter_map(|(name, words)| {
         // A scenario with several parts has some goals once in each.
         let goals = report.goals().iter().filter(|goal| goal.name == *name);
         let figures: Vec<&str> = goals.map(|goal| short(&goal.figure)).collect();

@@ -90,14 +90,10 @@ fn is_in_root(root: Option<&Path>, words: &[&std::ffi::OsStr]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::words;
     use super::super::{Place, peer, row};
     use super::*;
     use crate::folder::Folder;
-
-    fn words(command: &Command) -> Vec<String> {
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        words.map(|word| word.to_string_lossy().into_owned()).collect()
-    }
 
     #[test]
     fn variables_are_those_of_the_program_in_a_root() {

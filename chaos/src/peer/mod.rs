@@ -504,6 +504,12 @@ mod tests {
         peer.config(&setup(settings)).unwrap()
     }
 
+    /// The words of a command line.
+    pub(super) fn words(command: &Command) -> Vec<String> {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     #[test]
     fn every_balancer_has_a_name_of_its_own() {
         for row in PEERS {

@@ -172,13 +172,9 @@ fn outside(root: Option<&PathBuf>, path: &Path) -> PathBuf {
 mod tests {
     use std::fs;
 
+    use super::super::tests::words;
     use super::*;
     use crate::folder::Folder;
-
-    fn words(command: &Command) -> Vec<String> {
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        words.map(|word| word.to_string_lossy().into_owned()).collect()
-    }
 
     #[test]
     fn a_program_of_the_root_is_started_there() {
