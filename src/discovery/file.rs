@@ -1,7 +1,7 @@
 //! The source `file`: a file with a list of backends. It is looked at once a second, and read again when it has changed.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::feed::{Again, Feed};
 use super::{Parse, SourceSettings, SourceTask};
+use crate::bounded_file;
 use crate::file_version::FileVersion;
 use crate::pool::BackendSettings;
 use crate::schema::{Form, Key, Kind};
@@ -28,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
 /// Interval at which the file is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum size of a file, in bytes: [`super::MAX_BACKENDS_PER_SOURCE`] backends with long names take a fifth of it.
-const MAX_SIZE: u64 = 16 << 20;
+const MAX_SIZE: usize = 16 << 20;
 
 /// A file that was read, or why it was not. `version` is `None` if there is none.
 struct Reading {
@@ -69,12 +70,7 @@ async fn watch(path: PathBuf, parse: Parse, feed: Arc<Feed>) {
 /// Reads the file unless it is the `known` one.
 fn read_changed(path: &Path, known: Option<FileVersion>, parse: Parse) -> Option<Reading> {
     // Before the file is read: if it changes meanwhile, it is read once more.
-    let version = match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => Err("it is not a file".to_owned()),
-        Ok(metadata) => Ok(FileVersion::from(metadata)),
-        Err(error) => Err(error.to_string()),
-    };
-    match version {
+    match fs::metadata(path).map(FileVersion::from) {
         Ok(version) if known == Some(version) => None,
         Ok(version) => Some(Reading {
             version: Some(version),
@@ -82,25 +78,24 @@ fn read_changed(path: &Path, known: Option<FileVersion>, parse: Parse) -> Option
         }),
         Err(error) => Some(Reading {
             version: None,
-            list: Err(format!("cannot be read: {error}")),
+            list: Err(cannot_read(&error)),
         }),
     }
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let cannot = |error: io::Error| format!("cannot be read: {error}");
-    let mut text = String::new();
-    let file = File::open(path).map_err(cannot)?;
-    file.take(MAX_SIZE + 1)
-        .read_to_string(&mut text)
-        .map_err(cannot)?;
-    match u64::try_from(text.len()) {
-        Ok(0..=MAX_SIZE) => Ok(text),
-        _ => Err(format!(
+    let bytes = bounded_file::read(path, MAX_SIZE).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => format!(
             "is larger than {} MiB, the limit for a list of backends",
             MAX_SIZE >> 20
-        )),
-    }
+        ),
+        _ => cannot_read(&error),
+    })?;
+    String::from_utf8(bytes).map_err(|_| "is not valid UTF-8".to_owned())
+}
+
+fn cannot_read(error: &io::Error) -> String {
+    format!("cannot be read: {error}")
 }
 
 #[cfg(test)]
@@ -162,11 +157,11 @@ mod tests {
         let folder = Temporary(std::env::temp_dir());
         assert_eq!(
             read_changed(&folder.0, None, parse).unwrap().list.unwrap_err(),
-            "cannot be read: it is not a file"
+            "cannot be read: it is a folder, not a file"
         );
         std::mem::forget(folder);
-        let large = File::create(&file.0).unwrap();
-        large.set_len(MAX_SIZE + 1).unwrap();
+        let large = fs::File::create(&file.0).unwrap();
+        large.set_len(MAX_SIZE as u64 + 1).unwrap();
         assert!(
             error(&file).starts_with("is larger than 16 MiB"),
             "{}",
