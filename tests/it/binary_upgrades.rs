@@ -3,10 +3,9 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -278,34 +277,6 @@ fn the_service_manager_is_told_of_start_upgrade_and_stop() {
     kill_process(serving, Signal::TERM).unwrap();
     wait_for("STOPPING=1\n");
     wait_for("WATCHDOG=1");
-}
-
-#[test]
-fn a_listener_takes_the_socket_that_the_process_was_started_with() {
-    let (folder, backend) = (Folder::new(), Backend::saying("hello"));
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let config = format!("listen: {address}\nadmin: off\nbackends: ['{}']\n", backend.url());
-    fs::write(folder.path("config.yaml"), config).unwrap();
-    let kept = socket.try_clone().unwrap();
-    let script = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
-    let mut child = Command::new("sh")
-        .args(["-c", script, BINARY, "run", "-c", &folder.text("config.yaml")])
-        .args(["--pid-file", &folder.text("pid")])
-        .stdin(Stdio::from(OwnedFd::from(socket)))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    // The queue is open before the process runs: it waits here.
-    assert!(ask(address, "/").unwrap().ends_with("hello"));
-    wait_until("it names itself", || folder.serving().is_some());
-    kill_process(folder.serving().unwrap(), Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
-    assert!(!exists(&folder.path("pid")));
-    // The service manager still listens, for the next start.
-    let _client = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
-    kept.set_nonblocking(true).unwrap();
-    wait_until("it waits for the next start", || kept.accept().is_ok());
 }
 
 #[test]

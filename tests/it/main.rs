@@ -68,6 +68,7 @@ mod retry_table;
 mod reuse;
 mod signals;
 mod slow_start;
+mod socket_activation;
 mod sources;
 mod stale;
 mod sticky;
