@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::{Member, Pool, Roster};
+use super::{EligibleSet, Member, Roster};
 use crate::health::BackendState;
 
 /// Maximum length of a backend's reason, in characters.
@@ -16,12 +16,12 @@ struct Seen<'m> {
     condition: Condition,
 }
 
-impl Pool {
-    /// Why none of its backends is eligible: their state, and the reason of the one that changed it last. As the first request found
-    /// it since the eligible backends were determined.
+impl EligibleSet {
+    /// Why no backend is eligible: their state, and the reason of the one that changed it last. As the first request found it that
+    /// has asked this set. The pool may have another set by now, and other backends after a reload.
     #[cold]
     pub fn explain_outage(&self) -> String {
-        self.eligible.load().outage(explain_roster).to_owned()
+        self.outage(explain_roster).to_owned()
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::pool::eligible::{EligibleSet, FailOpen};
+    use crate::pool::eligible::FailOpen;
     use crate::schema::Params;
     use crate::strategy::{STRATEGIES, Settings};
 

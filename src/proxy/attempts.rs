@@ -68,7 +68,12 @@ impl<'a> Attempts<'a> {
         exchange: &mut Exchange<'a>,
         failure: Failure,
     ) -> Result<Slot<'a>, Failure> {
-        let (to, slot) = waiting::wait(exchange, self.to, &[], failure).await?;
+        let waited = waiting::wait(exchange, self.to, &[], failure).await;
+        if let Err(Failure::NoBackend) = waited {
+            // Not when it is logged: its pool may have an eligible backend by then.
+            exchange.record.detail = Some(self.to.eligible.explain_outage());
+        }
+        let (to, slot) = waited?;
         self.to = to;
         Ok(slot)
     }

@@ -83,7 +83,6 @@ pub(super) fn of_length(limit: Option<u64>, body: BodyLength) -> Option<String> 
 #[cold]
 pub(super) fn of_failure(failure: Failure, request: &Request<'_>, pool: Option<&Pool>) -> Option<String> {
     match failure {
-        Failure::NoBackend => pool.map(Pool::explain_outage),
         Failure::BackendsFull => {
             let limit = pool?.settings.in_flight_per_backend?;
             Some(format!("limits.in_flight_per_backend is {limit}"))

@@ -2,8 +2,9 @@
 
 use super::{assert_says, before};
 use crate::support::authority::{Authority, Folder, wanted};
+use crate::support::reload::reloaded;
 use crate::support::tls::Secured;
-use crate::support::{Backend, Bare, refusing_address};
+use crate::support::{Backend, Bare, Gate, Proxy, Response, refusing_address};
 
 #[test]
 fn a_connection_that_is_refused_names_address_and_reason() {
@@ -22,7 +23,7 @@ fn a_connection_that_is_refused_names_address_and_reason() {
 #[test]
 fn a_pool_whose_backends_are_down_says_why_they_are() {
     let (address, _held) = refusing_address();
-    let proxy = crate::support::Proxy::before(&[])
+    let proxy = Proxy::before(&[])
         .config("workers: 1\nqueue: off\nhealth_check: { unhealthy_after: 1 }")
         .backend(&format!("http://{address}"))
         .start();
@@ -35,11 +36,39 @@ fn a_pool_whose_backends_are_down_says_why_they_are() {
     );
 }
 
+/// The request waits for a policy while a reload replaces the backends of its pool.
+#[test]
+fn a_pool_without_backends_is_explained_by_those_that_the_request_could_not_get() {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let auth = Backend::start(move |_| Response::ok("").after(&its));
+    let config = |address: &str| {
+        Proxy::before(&[]).config(&format!(
+            "workers: 1\nqueue: off\nhealth_check: {{ kind: none }}\n\
+             backends: [{{ url: 'http://{address}:1', drain: true }}]\n\
+             route_defaults: {{ policies: [{{ forward_auth: {{ url: '{}/', timeout: 30s }} }}] }}",
+            auth.url()
+        ))
+    };
+    let proxy = config("127.0.0.1").start();
+    let mut client = proxy.client();
+    client.send("GET /waits HTTP/1.1\r\nHost: test\r\n\r\n");
+    auth.wait_for_requests(1);
+    reloaded(&proxy, &config("127.0.0.2"));
+    gate.open();
+    assert_eq!(client.read().status(), 503);
+    assert_says(
+        &proxy.access_line("/waits"),
+        "no_backend",
+        "the only backend, http://127.0.0.2:1, is drained",
+    );
+}
+
 /// With the usual retries the request may wait for a backend, and gives up at once where none was ever up.
 #[test]
 fn a_wait_in_vain_keeps_the_reason_of_the_attempt_before() {
     let (address, _held) = refusing_address();
-    let proxy = crate::support::Proxy::before(&[])
+    let proxy = Proxy::before(&[])
         .config("workers: 1\nhealth_check: { kind: none }")
         .backend(&format!("http://{address}"))
         .start();
@@ -56,7 +85,7 @@ fn a_successful_retry_keeps_the_reason_of_the_first_attempt() {
     let (address, _held) = refusing_address();
     let backend = Backend::saying("fine");
     let config = "workers: 1\nhealth_check: { kind: none }";
-    let proxy = crate::support::Proxy::before(&[])
+    let proxy = Proxy::before(&[])
         .config(config)
         .backend(&format!("http://{address}"))
         .backend(&backend.url())
@@ -137,7 +166,7 @@ fn a_backend_that_speaks_tls_behind_http_is_reported() {
     let proxy = before(&[], "").backend(&url).start();
     assert_eq!(proxy.get("/x").status(), 502);
     assert_says(&proxy.access_line("/x"), "malformed_response", "use `https://`");
-    let proxy = crate::support::Proxy::before(&[])
+    let proxy = Proxy::before(&[])
         .config("health_check: { unhealthy_after: 1 }")
         .backend(&url)
         .start();
