@@ -11,7 +11,7 @@ use super::{CHANGES_WAITING, COMMANDS_WAITING};
 /// Maximum number of connections. Scrapers, dashboards and operators are few.
 pub(super) const CONNECTIONS: usize = 64;
 
-// Connections with an active request are not evicted. All requests except commands are served at once, and queued commands are
+// Connections with an active request that is whole are not evicted. All requests except commands are served at once, and queued commands are
 // bounded, so at least 16 connections remain for probes, whatever clients do.
 const _: () = assert!(COMMANDS_WAITING + CHANGES_WAITING + 16 < CONNECTIONS);
 
@@ -25,8 +25,10 @@ pub(super) struct ConnectionEntry(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Since when it waits for a request, of which a part may have arrived; `None` while a request is active.
+    /// Since when it waits for a whole request, of which a part may have arrived; `None` while it must not be evicted.
     waiting_since: Option<Instant>,
+    /// Whether the head of a request has arrived that has no response yet.
+    is_active: bool,
     is_evicted: bool,
     waker: Option<Waker>,
 }
@@ -39,6 +41,7 @@ pub(super) struct Registration {
 }
 
 /// An active request, until this is dropped.
+#[derive(Debug)]
 pub(super) struct ActiveRequest(Arc<ConnectionEntry>);
 
 impl Connections {
@@ -49,6 +52,7 @@ impl Connections {
         }
         let entry = Arc::new(ConnectionEntry(Mutex::new(State {
             waiting_since: Some(Instant::now()),
+            is_active: false,
             is_evicted: false,
             waker: None,
         })));
@@ -73,15 +77,15 @@ impl Connections {
 }
 
 impl ConnectionEntry {
-    /// Protects the connection from eviction until the result is dropped.
+    /// Begins a request, whose body may be missing, until the result is dropped.
     pub(super) fn begin_request(self: Arc<Self>) -> ActiveRequest {
-        lock(&self.0).waiting_since = None;
+        lock(&self.0).is_active = true;
         ActiveRequest(self)
     }
 
     /// Whether a request is active.
     pub(super) fn is_active(&self) -> bool {
-        lock(&self.0).waiting_since.is_none()
+        lock(&self.0).is_active
     }
 
     /// Whether the connection is evicted; if not, the task of `context` is woken when it is.
@@ -116,9 +120,19 @@ impl Drop for Registration {
     }
 }
 
+impl ActiveRequest {
+    /// Protects the connection from eviction until the request ends, because nothing is missing any more. A client that keeps
+    /// back a part of its body could otherwise hold its place for as long as it likes.
+    pub(super) fn received(&self) {
+        lock(&self.0.0).waiting_since = None;
+    }
+}
+
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        lock(&self.0.0).waiting_since = Some(Instant::now());
+        let mut state = lock(&self.0.0);
+        state.is_active = false;
+        state.waiting_since = Some(Instant::now());
     }
 }
 
@@ -142,6 +156,7 @@ mod tests {
             .map(|_| connections.register().unwrap())
             .collect();
         let active = Arc::clone(all[0].entry()).begin_request();
+        active.received();
         drop(Arc::clone(all[1].entry()).begin_request());
         let _new = connections.register().unwrap();
         let evicted: Vec<usize> = (0..CONNECTIONS)
@@ -168,10 +183,27 @@ mod tests {
         let all: Vec<Registration> = (0..CONNECTIONS)
             .map(|_| connections.register().unwrap())
             .collect();
-        let _active: Vec<ActiveRequest> = all
+        let active: Vec<ActiveRequest> = all
             .iter()
             .map(|registration| Arc::clone(registration.entry()).begin_request())
             .collect();
+        active.iter().for_each(ActiveRequest::received);
         assert!(connections.register().is_none());
+    }
+
+    #[test]
+    fn a_request_without_the_whole_of_its_body_can_be_evicted() {
+        let connections = Connections::default();
+        let all: Vec<Registration> = (0..CONNECTIONS)
+            .map(|_| connections.register().unwrap())
+            .collect();
+        let active: Vec<ActiveRequest> = all
+            .iter()
+            .map(|registration| Arc::clone(registration.entry()).begin_request())
+            .collect();
+        active.iter().skip(1).for_each(ActiveRequest::received);
+        let new = connections.register().unwrap();
+        assert!(is_evicted(&all[0]) && all[0].entry().is_active());
+        assert!(!all.iter().skip(1).any(is_evicted) && !is_evicted(&new));
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::connections::{ConnectionEntry, Connections, Registration};
+use super::request_body::watched;
 use super::socket::{AdminListener, Connection, Peer};
 
 /// How long a connection may be quiet.
@@ -118,14 +119,20 @@ impl Connected<IncomingStream<'_, BoundedListener>> for EntryOfRequest {
     }
 }
 
-/// The middleware: protects a connection from eviction from the end of a request's head until the response.
+/// The middleware: protects a connection from eviction from the end of a request until the response.
 pub(super) async fn mark_active(
     ConnectInfo(EntryOfRequest(entry)): ConnectInfo<EntryOfRequest>,
     request: Request,
     next: Next,
 ) -> Response {
-    let _active = entry.map(|(entry, _)| entry.begin_request());
-    next.run(request).await
+    let Some((entry, _)) = entry else {
+        return next.run(request).await;
+    };
+    let active = Arc::new(entry.begin_request());
+    let its = Arc::clone(&active);
+    let response = next.run(request.map(|body| watched(body, its))).await;
+    drop(active);
+    response
 }
 
 /// A connection that ends when it is quiet for too long or is evicted. Only the first byte of a head and written bytes count as

@@ -19,6 +19,7 @@ mod background;
 mod connections;
 mod guard;
 mod listen;
+mod request_body;
 mod response;
 mod socket;
 

@@ -507,6 +507,7 @@ async fn open_connections_do_not_block_probes() {
         "G",
         "GET /livez HTTP/1.1\r\nHost: loc",
         "POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n1",
+        "POST /api/v1/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\nContent-Length: 9\r\n\r\n1",
     ] {
         for _ in 0..CONNECTIONS {
             let mut connection = TcpStream::connect(api.address).await.expect("a connection");
