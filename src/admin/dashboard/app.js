@@ -40,7 +40,8 @@ function draw() {
   isDrawn = true;
   const now = () => {
     isDrawn = false;
-    current?.update();
+    if (current === null) return;
+    current.update();
     frame();
   };
   if (document.hidden) setTimeout(now, 1000);
@@ -66,6 +67,11 @@ function report(error) {
     notice.hidden = true;
   } else if (error instanceof api.Unauthorized) {
     login("The token is no longer valid.");
+  } else if (error instanceof api.Refused) {
+    live.className = "lost";
+    setText(live, "■ Not live");
+    notice.hidden = false;
+    setText(notice, `The process refuses a part of the figures. Trying again… (${error.message})`);
   } else {
     live.className = "lost";
     setText(live, "■ Not connected");
@@ -103,15 +109,19 @@ function login(problem) {
   current = null;
   api.setToken(null);
   nav.replaceChildren();
-  reload.hidden = true;
+  reload.hidden = notice.hidden = true;
   setText(live, "");
   const input = h("input", { id: "token", type: "password", required: true, autocomplete: "off" });
   const form = h("form", {
     class: "login",
     onsubmit(event) {
       event.preventDefault();
-      api.setToken(input.value);
-      begin();
+      const token = input.value.trim();
+      // A header can hold no other characters, and no token in a config has them.
+      if (/^[\x21-\x7e]+$/.test(token)) {
+        api.setToken(token);
+        begin();
+      } else login("A token consists of visible ASCII characters.");
     },
   }, h("h1", { text: "Log in" }), h("label", { for: "token", text: "Token of the admin API" }), input,
   h("p", { class: "note", text: "It is kept in the memory of this page only." }),
@@ -119,6 +129,16 @@ function login(problem) {
   h("button", { type: "submit", class: "primary", text: "Log in" }));
   main.replaceChildren(form);
   input.focus();
+}
+
+/** What is remembered for the next visit; nothing, where the browser allows no storage. */
+function remembered(key, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(key, value);
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
 }
 
 /** Follows the system until somebody switches. */
@@ -129,12 +149,12 @@ function dark(isDark) {
 
 theme.addEventListener("click", () => {
   const isDark = document.documentElement.dataset.theme !== "dark";
-  localStorage.setItem("theme", isDark ? "dark" : "light");
+  remembered("theme", isDark ? "dark" : "light");
   dark(isDark);
 });
 const system = matchMedia("(prefers-color-scheme: dark)");
-system.addEventListener("change", () => localStorage.getItem("theme") === null && dark(system.matches));
-dark((localStorage.getItem("theme") ?? (system.matches ? "dark" : "light")) === "dark");
+system.addEventListener("change", () => remembered("theme") === null && dark(system.matches));
+dark((remembered("theme") ?? (system.matches ? "dark" : "light")) === "dark");
 
 reload.addEventListener("click", async () => {
   const isDone = await ask({

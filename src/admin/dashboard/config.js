@@ -32,13 +32,28 @@ export function page() {
     errors.textContent = reload ? `Last reload, at ${clock(reload.time)}:\n${lines.join("\n")}` : "";
     try {
       const active = (await api.getText("/api/v1/config")).split("\n");
+      const before = reload === null ? active : await previousLines(active);
+      // Another reload may have come meanwhile.
+      if (key !== shown) return;
       text.replaceChildren(...active.map((line) => h("li", {}, h("code", { text: line }))));
-      if (reload === null) return;
-      showChanges((await api.getText("/api/v1/config/previous")).split("\n"), active);
+      showChanges(before, active);
     } catch (error) {
-      // There is no previous config before the first successful reload.
-      if (text.childElementCount === 0) errors.textContent = error.message;
+      if (key !== shown) return;
+      // Asked for again with the next status.
+      shown = null;
+      errors.hidden = false;
       changes.hidden = true;
+      errors.textContent = `The config could not be read: ${error.message || "the token is no longer valid"}`;
+    }
+  }
+
+  /** There is no previous config before the first successful reload: nothing has changed then. */
+  async function previousLines(active) {
+    try {
+      return (await api.getText("/api/v1/config/previous")).split("\n");
+    } catch (error) {
+      if (error instanceof api.Refused) return active;
+      throw error;
     }
   }
 

@@ -6,6 +6,9 @@ import { store } from "./store.js";
 
 export const title = "Events";
 
+/** What tells events apart: each process numbers its own from 1 on. */
+export const eventKey = (event) => `${event.time} ${event.id}`;
+
 /** An event in one line. */
 export function eventText(event) {
   const fields = Object.entries(event.fields ?? {}).map(([key, value]) => `${key}: ${typeof value === "string" ? value : JSON.stringify(value)}`);
@@ -30,7 +33,7 @@ export function page() {
   function update() {
     const shown = store.events.filter(matches).reverse();
     setText(found, `${shown.length} of ${store.events.length} events`);
-    reconcile(list, shown, (event) => event.id, (event) => ({
+    reconcile(list, shown, eventKey, (event) => ({
       element: h("li", { class: event.level.toLowerCase() },
         h("time", { datetime: event.time, text: clock(event.time) }),
         h("span", { class: "level", text: event.level }),

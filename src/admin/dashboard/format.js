@@ -41,8 +41,18 @@ export function clock(time) {
   return new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
+/** Milliseconds by which the clock of the process is ahead of the one here. */
+let ahead = 0;
+
+/** Takes the `Date` of a response, which is exact to a second. */
+export function serverTime(date) {
+  const difference = Date.parse(date) - Date.now();
+  if (!Number.isNaN(difference)) ahead = Math.abs(difference) > 2000 ? difference : 0;
+}
+
+/** The time since a moment of the process's clock. */
 export function ago(time) {
-  return duration(Math.max(0, (Date.now() - Date.parse(time)) / 1000));
+  return duration(Math.max(0, (Date.now() + ahead - Date.parse(time)) / 1000));
 }
 
 /** Bytes, with a unit of 1,024. */

@@ -4,7 +4,7 @@ import { h, reconcile, setText } from "./dom.js";
 import { chart } from "./chart.js";
 import { clock, milliseconds, number, percent, rate } from "./format.js";
 import { stateSummary } from "./state.js";
-import { eventText } from "./events.js";
+import { eventKey, eventText } from "./events.js";
 import { store } from "./store.js";
 
 /** Figures at the top are means of this many seconds. */
@@ -55,7 +55,7 @@ export function page() {
     });
     for (const one of charts) one.update(store.samples);
     reconcile(pools, store.status.pools, (pool) => pool.name, poolRow);
-    reconcile(events, store.events.slice(-EVENTS_SHOWN).reverse(), (event) => event.id, (event) => ({
+    reconcile(events, store.events.slice(-EVENTS_SHOWN).reverse(), eventKey, (event) => ({
       element: h("li", { class: event.level.toLowerCase() },
         h("time", { datetime: event.time, text: clock(event.time) }), " ", h("span", { text: eventText(event) })),
       update() {},

@@ -24,16 +24,17 @@ export function page(query) {
   const list = h("div");
   const element = h("div", {}, h("h1", { text: "Pools" }), h("div", { class: "filter" }, search, states, found), list);
 
+  const isFound = (...texts) => texts.filter(Boolean).join(" ").toLowerCase().includes(search.value.trim().toLowerCase());
+
   function matches(pool, backend) {
     if (states.value === "trouble" ? backend.eligible : states.value && backend.state !== states.value) return false;
-    const text = [pool.name, backend.url, backend.name, backend.why].filter(Boolean).join(" ").toLowerCase();
-    return text.includes(search.value.trim().toLowerCase());
+    return isFound(pool.name, backend.url, backend.name, backend.why);
   }
 
   function update() {
     const shown = store.status.pools
       .map((pool) => ({ pool, backends: pool.backends.filter((backend) => matches(pool, backend)) }))
-      .filter(({ pool, backends }) => backends.length > 0 || (pool.backends.length === 0 && pool.name.includes(search.value)));
+      .filter(({ pool, backends }) => backends.length > 0 || (pool.backends.length === 0 && states.value === "" && isFound(pool.name)));
     const all = store.status.pools.reduce((total, pool) => total + pool.backends.length, 0);
     setText(found, `${shown.reduce((total, one) => total + one.backends.length, 0)} of ${all} backends`);
     reconcile(list, shown, ({ pool }) => pool.name, poolSection);

@@ -30,9 +30,9 @@ function changed() {
   for (const listener of listeners) listener();
 }
 
-/** Loads everything once; throws when the API refuses it. */
-export async function load() {
-  const [status, history] = await Promise.all([api.get("/api/v1/status"), api.get("/api/v1/history")]);
+/** Loads everything; throws when the API refuses it. */
+export async function load(signal) {
+  const [status, history] = await Promise.all([api.get("/api/v1/status", signal), api.get("/api/v1/history", signal)]);
   takeStatus(status);
   store.samples = history.samples.slice(-SAMPLES);
   store.events = history.events.slice(-EVENTS);
@@ -45,7 +45,13 @@ export async function refresh() {
   changed();
 }
 
+/** Which process it is: in a container each one has the same id. */
+function identity({ process }) {
+  return `${process.pid} ${process.started}`;
+}
+
 function takeStatus(status) {
+  const of = identity(status);
   const now = performance.now();
   const counts = new Map();
   for (const pool of status.pools) {
@@ -53,7 +59,7 @@ function takeStatus(status) {
       counts.set(`${pool.name} ${backend.url}`, [backend.attempts, backend.failures]);
     }
   }
-  if (previous !== null && previous.pid === status.process.pid && now - previous.at > 200) {
+  if (previous !== null && previous.of === of && now - previous.at > 200) {
     const seconds = (now - previous.at) / 1000;
     store.rates = new Map();
     for (const [key, [attempts, failures]] of counts) {
@@ -65,7 +71,7 @@ function takeStatus(status) {
       });
     }
   }
-  if (previous === null || now - previous.at > 200) previous = { at: now, pid: status.process.pid, counts };
+  if (previous === null || now - previous.at > 200) previous = { at: now, of, counts };
   store.status = status;
 }
 
@@ -99,8 +105,12 @@ async function poll(report, signal) {
 
 async function stream(report, signal) {
   let wait = 500;
+  let isLoaded = true;
   while (!signal.aborted) {
     try {
+      // What was missed meanwhile; the process may also be another one, whose history and events begin anew.
+      if (!isLoaded) await load(signal);
+      isLoaded = false;
       const last = store.events.at(-1)?.id ?? null;
       await api.follow(last, (kind, value) => {
         wait = 500;
@@ -116,14 +126,6 @@ async function stream(report, signal) {
     }
     await sleep(wait, signal);
     wait = Math.min(wait * 2, 5000);
-    try {
-      // The process may be another one: its history and events begin anew.
-      const pid = store.status?.process.pid;
-      const status = await api.get("/api/v1/status", signal);
-      if (status.process.pid !== pid) await load();
-    } catch {
-      // The next round reports it.
-    }
   }
 }
 
@@ -134,7 +136,9 @@ function push(list, value, bound) {
 
 function sleep(time, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, time);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    // A listener that stayed would be one more after each pause, for as long as the page is open.
+    const end = () => { clearTimeout(timer); signal.removeEventListener("abort", end); resolve(); };
+    const timer = setTimeout(end, time);
+    signal.addEventListener("abort", end);
   });
 }

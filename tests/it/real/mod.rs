@@ -17,6 +17,7 @@ mod polling;
 mod program;
 mod proxies;
 mod python;
+mod reconnecting;
 mod scripts;
 mod socket_io;
 mod top;
