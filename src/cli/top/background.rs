@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::super::call::segment;
 use super::api::{Api, ApiError};
-use super::model::{Action, Event, History, Sample, Update, Verb};
+use super::model::{Action, Event, History, ProcessKey, Sample, Update, Verb};
 use crate::admin::{BackendStatus, Status};
 use crate::clock;
 
@@ -60,11 +60,11 @@ impl Background {
         let (sender, updates) = mpsc::channel(WAITING_BOUND);
         let (actions, received) = mpsc::channel(WAITING_BOUND);
         let (end, ended) = oneshot::channel();
-        let pid = first.status.process.pid;
+        let process = ProcessKey::of(&first.status);
         let last = first.history.events.last().map(|event| event.id);
         let run = async move {
             tokio::select! {
-                _ = poll(&api, &sender, pid) => {}
+                _ = poll(&api, &sender, process) => {}
                 _ = follow(&api, &sender, last) => {}
                 _ = act(&api, &sender, received) => {}
                 _ = wait_for_signal(&sender) => {}
@@ -101,7 +101,7 @@ async fn send(updates: &mpsc::Sender<Update>, update: Update) -> Result<(), Clos
     updates.send(update).await.map_err(|_| Closed)
 }
 
-async fn poll(api: &Api, updates: &mpsc::Sender<Update>, mut pid: u32) -> Result<(), Closed> {
+async fn poll(api: &Api, updates: &mpsc::Sender<Update>, mut process: ProcessKey) -> Result<(), Closed> {
     let mut interval = INTERVAL;
     loop {
         sleep(interval).await;
@@ -114,10 +114,11 @@ async fn poll(api: &Api, updates: &mpsc::Sender<Update>, mut pid: u32) -> Result
         };
         let at = clock::now();
         // Another process has a history of its own.
-        if status.process.pid != pid
+        let current = ProcessKey::of(&status);
+        if current != process
             && let Ok(history) = api.get("/api/v1/history").await
         {
-            pid = status.process.pid;
+            process = current;
             send(updates, Update::History(history)).await?;
         }
         let backends: usize = status.pools.iter().map(|pool| pool.backends.len()).sum();

@@ -5,7 +5,7 @@ use crate::clock::Instant;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::admin::Status;
+use crate::admin::{Status, Time};
 
 /// The traffic of one second.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -60,6 +60,23 @@ pub(super) enum Update {
     Acted(Result<String, String>),
     /// A signal asks to end.
     End,
+}
+
+/// Which process a status is of. Its id alone does not tell: in a container each process has the same one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ProcessKey {
+    pid: u32,
+    started: Time,
+}
+
+impl ProcessKey {
+    /// That of a status.
+    pub(super) fn of(Status { process, .. }: &Status) -> Self {
+        Self {
+            pid: process.pid,
+            started: process.started.clone(),
+        }
+    }
 }
 
 /// A backend, by the name of its pool and its URL.

@@ -4,7 +4,7 @@ use crate::clock::Instant;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::model::BackendKey;
+use super::model::{BackendKey, ProcessKey};
 use crate::admin::{PoolStatus, Status};
 
 /// Shortest time that a rate is computed over: over less it jumps.
@@ -22,7 +22,7 @@ pub(super) struct Rate {
 pub(super) struct Rates {
     counts: HashMap<BackendKey, (u64, u64)>,
     /// When they were counted, and in which process.
-    counted: Option<(Instant, u32)>,
+    counted: Option<(Instant, ProcessKey)>,
     rates: HashMap<BackendKey, Rate>,
 }
 
@@ -30,10 +30,10 @@ impl Rates {
     /// Takes the counters of a status that was received at `at`.
     pub(super) fn update(&mut self, status: &Status, at: Instant) {
         let counts: HashMap<_, _> = backends(status).collect();
-        let pid = status.process.pid;
-        match self.counted {
-            Some((before, of)) if of == pid => {
-                let time = at.saturating_duration_since(before);
+        let process = ProcessKey::of(status);
+        match &self.counted {
+            Some((before, of)) if *of == process => {
+                let time = at.saturating_duration_since(*before);
                 if time < SHORTEST {
                     return;
                 }
@@ -45,7 +45,7 @@ impl Rates {
             }
             _ => self.rates.clear(),
         }
-        (self.counts, self.counted) = (counts, Some((at, pid)));
+        (self.counts, self.counted) = (counts, Some((at, process)));
     }
 
     /// The rate of a backend; `None` until it was counted twice.
@@ -114,9 +114,14 @@ mod tests {
         // Right after an action there is another status.
         rates.update(&status, at(2) + SHORTEST / 2);
         assert_eq!(rates.of(&key), Some(expected));
+        // In a container, another process has the same id. It may have made more attempts already.
+        status.process.started = (std::time::UNIX_EPOCH + Duration::from_secs(1)).into();
+        status.pools[0].backends[0].attempts += 20;
+        rates.update(&status, at(4));
+        assert_eq!(rates.of(&key), None);
         status.process.pid += 1;
-        status.pools[0].backends[0].attempts = 0;
-        rates.update(&status, at(3));
+        status.pools[0].backends[0].attempts += 20;
+        rates.update(&status, at(6));
         assert_eq!(rates.of(&key), None);
     }
 }
