@@ -1,5 +1,5 @@
 //! The protobuf format of Prometheus: a message `io.prometheus.client.MetricFamily` for each metric, each after its length. It is the
-//! only format with native histograms, which Prometheus asks for with `--enable-feature=native-histograms`.
+//! only format with native histograms, which Prometheus asks for with `scrape_native_histograms`.
 
 use std::sync::LazyLock;
 
