@@ -4,6 +4,7 @@
 
 mod arguments;
 
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,6 +16,13 @@ use evenkeel_sim::experiments;
 const SHOWN: usize = 10;
 
 fn main() -> ExitCode {
+    if std::env::args()
+        .skip(1)
+        .any(|word| word == "--help" || word == "-h")
+    {
+        println!("{}", arguments::USAGE);
+        return ExitCode::SUCCESS;
+    }
     match Arguments::parse(std::env::args().skip(1)) {
         Ok(Arguments { command, plan, trace }) => match (command, trace) {
             (Command::Check, Some(seed)) => show_trace(&plan, seed),
@@ -63,8 +71,17 @@ fn experiments(plan: &Plan) -> ExitCode {
 }
 
 fn show_trace(plan: &Plan, seed: u64) -> ExitCode {
+    let mut out = io::stdout().lock();
     for line in plan.trace(seed) {
-        println!("{line}");
+        match writeln!(out, "{line}") {
+            Ok(()) => {}
+            // The reader, such as `head`, has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("cannot write the trace: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
     }
     match plan.run_seed(seed) {
         None => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ pub mod demo;
 mod explain;
 pub mod healthcheck;
 mod man;
+mod number;
 mod plan;
 mod policies;
 mod print_config;

@@ -356,6 +356,31 @@ fn wrong_command_lines_are_misuse() {
 }
 
 #[test]
+fn numbers_out_of_range_are_told_the_range_in_words() {
+    let weight: &[&str] = &["ctl", "weight", "api", "one", "300"];
+    let cases = [
+        (weight, "expected a whole number from 0 to 256"),
+        (
+            &["demo", "--outages", "9999"],
+            "expected a whole number from 0 to 3600",
+        ),
+        (
+            &["demo", "--outages", "soon"],
+            "expected a whole number from 0 to 3600",
+        ),
+        (
+            &["demo", "--backend-port", "70000"],
+            "expected a whole number from 0 to 65535",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let (outcome, _, err) = run(arguments);
+        assert_eq!(outcome, Outcome::Misused, "{arguments:?}");
+        assert!(err.contains(expected), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
 fn misspelt_command_gets_a_suggestion() {
     let (outcome, _, err) = run(&["chek"]);
     assert_eq!(outcome, Outcome::Misused);

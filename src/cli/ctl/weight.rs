@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::call::{Done, Failure, Process};
 use crate::admin::MAX_WEIGHT;
+use crate::cli::number::whole;
 
 /// The arguments of `evenkeel ctl weight`.
 #[derive(Debug, Clone, Args)]
@@ -13,7 +14,7 @@ pub(super) struct WeightArguments {
     /// URL of the backend, or its name in the pool
     backend: String,
     /// Weight from 0 to 256; with 0 it gets no requests
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT)))]
+    #[arg(value_parser = whole::<MAX_WEIGHT>)]
     weight: u32,
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::number::whole;
 use super::{Outcome, Streams};
 use crate::config::{self, Config, Loaded, Report};
 use crate::net::ListenAddress;
@@ -37,13 +38,13 @@ pub struct DemoArguments {
     #[arg(long, value_name = "ADDRESS|off", default_value = "127.0.0.1:9900")]
     pub admin: String,
     /// First of four ports for the backends and their switch; a busy port is replaced by a free one, 0 uses free ports
-    #[arg(long, value_name = "PORT", default_value_t = 8001)]
+    #[arg(long, value_name = "PORT", default_value_t = 8001, value_parser = port)]
     pub backend_port: u16,
     /// Requests per second that the demo itself sends, up to 1000; 0 for none, and no outages
     #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = rate)]
     pub traffic: u32,
     /// Seconds after which the two outages of backend three begin anew, up to 3600; 0 for no outages
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=i64::from(LONGEST_CYCLE)))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = whole::<LONGEST_CYCLE>)]
     pub outages: u32,
 }
 
@@ -87,6 +88,12 @@ impl DemoArguments {
             .filter_map(|address| address.rsplit(':').next()?.parse().ok())
             .collect()
     }
+}
+
+/// Reads a port.
+fn port(text: &str) -> Result<u16, String> {
+    let number = text.parse();
+    number.map_err(|_| format!("expected a whole number from 0 to {}", u16::MAX))
 }
 
 /// Reads requests per second: `50/s` or `50`.
