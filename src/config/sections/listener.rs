@@ -47,7 +47,7 @@ pub(super) const LISTENER: Section = Section {
         Key::new(
             "client_half_close",
             Kind::Choice(&["abort", "serve"]),
-            "What to do when an HTTP/1 client closes its sending side while it waits for the response or receives it. `abort`: treat the client as gone, abort the request at the backend and log status 499. `serve`: still send the response. A client that closes its sending side together with its request or directly after it, as `printf … | nc -N` does, is always served.",
+            "What to do when an HTTP/1 client closes its sending side while it waits for the response or receives it. `abort`: treat the client as gone, abort the request at the backend and log status 499. `serve`: still send the response. A client that closes its sending side together with its request or directly after it, before the response begins, as `printf … | nc -N` does, is always served.",
         )
         .default("abort"),
     ],
