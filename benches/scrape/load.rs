@@ -32,7 +32,16 @@ impl Connection {
 
     /// Requests a path and reads the response. Returns the length of its body.
     pub(crate) fn get(&mut self, path: &str) -> Result<usize> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        self.get_with(path, "")
+    }
+
+    /// Requests the metrics, compressed as Prometheus does. Returns the length of the body as it was sent.
+    pub(crate) fn scrape(&mut self) -> Result<usize> {
+        self.get_with("/metrics", "Accept-Encoding: gzip\r\n")
+    }
+
+    fn get_with(&mut self, path: &str, header: &str) -> Result<usize> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{header}\r\n", self.address);
         self.stream.get_mut().write_all(request.as_bytes())?;
         let (mut line, mut length, mut is_first) = (String::new(), 0, true);
         loop {

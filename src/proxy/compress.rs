@@ -6,7 +6,7 @@ use evenkeel_balance::policy::{Compression, Outcome, ResponseFacts};
 
 use super::changes::HeaderChanges;
 use super::exchange::Exchange;
-use crate::coding::{ContentEncoder, EncodeError};
+use crate::coding::{ContentEncoder, EncodeError, EncodedBody};
 use crate::head::{BodyLength, ResponseHead};
 
 /// Decides about a response, whose head was parsed from `bytes`, and adds what its headers say then to `changes`, which holds all
@@ -44,8 +44,6 @@ pub(super) fn choose(
 
 /// Bytes of a local body that are compressed without a break for other connections of the worker: 0.1 to 1 ms.
 const PIECE: usize = 16 << 10;
-/// Room for output beside what is there already.
-const ROOM: usize = 4 << 10;
 
 /// A local response before it is sent.
 pub(super) struct Local<'a> {
@@ -88,41 +86,13 @@ pub(super) async fn local(
 }
 
 /// Compresses a whole body, and lets the other connections of the worker go on between pieces.
-async fn encode(mut encoder: ContentEncoder, body: &[u8]) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Out::default();
+async fn encode(encoder: ContentEncoder, body: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    let mut encoded = EncodedBody::new(encoder);
     for piece in body.chunks(PIECE) {
-        let mut rest = piece;
-        while !rest.is_empty() {
-            let done = encoder.push(rest, out.room())?;
-            out.length += done.written;
-            rest = rest.get(done.read..).unwrap_or_default();
-        }
+        encoded.push(piece)?;
         tokio::task::yield_now().await;
     }
-    loop {
-        let done = encoder.finish(out.room())?;
-        out.length += done.written;
-        if done.is_complete {
-            out.bytes.truncate(out.length);
-            return Ok(out.bytes);
-        }
-    }
-}
-
-/// A buffer that grows.
-#[derive(Default)]
-struct Out {
-    bytes: Vec<u8>,
-    length: usize,
-}
-
-impl Out {
-    fn room(&mut self) -> &mut [u8] {
-        if self.bytes.len() - self.length < ROOM {
-            self.bytes.resize(self.length + ROOM.max(self.length), 0);
-        }
-        self.bytes.get_mut(self.length..).unwrap_or_default()
-    }
+    encoded.finish()
 }
 
 impl Local<'_> {

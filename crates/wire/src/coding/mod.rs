@@ -1,8 +1,10 @@
-//! Content codings (RFC 9110 §8.4.1): encoders that compress a body piece by piece while it passes. What is compressed, and for
-//! whom, is decided elsewhere.
+//! Content codings (RFC 9110 §8.4.1): encoders that compress a body piece by piece while it passes, and which of them a client accepts.
+//! What is compressed, and for whom, is decided elsewhere.
 
+mod accept;
 mod brotli;
 mod brotli_memory;
+mod encoded_body;
 mod gzip;
 mod pool;
 mod zstd;
@@ -14,6 +16,8 @@ use self::brotli_memory::Memory;
 use self::gzip::Gzip;
 use self::zstd::Zstd;
 
+pub use accept::preferred;
+pub use encoded_body::EncodedBody;
 pub use pool::EncoderPool;
 
 /// Names of digests of a body as it is sent.

@@ -4,11 +4,10 @@
 //! The response to `HEAD`, and 304, say what holds for the response to `GET` as far as it is certain: `Vary`, a weak `ETag`, and no
 //! length. They never name a coding, because the backend might send another type or length with a body.
 
-mod accept;
 mod media;
 mod response;
 
-use evenkeel_wire::coding::{ContentCoding, Level};
+use evenkeel_wire::coding::{self, ContentCoding, Level};
 use evenkeel_wire::head::{Method, RequestHead};
 
 use super::{BuildError, Context, Decision, Notes, Policy};
@@ -170,7 +169,7 @@ impl Compression {
         if request.method == Method::Connect || !self.is_compressible(response) {
             return Outcome::Untouched;
         }
-        let accepted = accept::preferred(values(request, b"accept-encoding"), &self.encodings);
+        let accepted = coding::preferred(values(request, b"accept-encoding"), &self.encodings);
         // RFC 9111 §5.2.1.6: the client asks that nothing be transformed.
         let is_fixed = values(request, b"cache-control").any(response::forbids_transform);
         match accepted.filter(|_| !is_fixed) {

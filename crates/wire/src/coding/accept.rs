@@ -1,7 +1,7 @@
 //! `Accept-Encoding` (RFC 9110 §12.5.3): which content coding a client likes best.
 
-use evenkeel_wire::coding::ContentCoding;
-use evenkeel_wire::head::list;
+use super::ContentCoding;
+use crate::head::list;
 
 /// A weight in thousandths; 0 means "not acceptable" (RFC 9110 §12.4.2).
 type Weight = u16;
@@ -18,10 +18,7 @@ struct Accepted {
 
 /// The coding of `ours` with the highest weight, and of several the first. `None` when the client wants the body as it is, accepts
 /// none of them, or has said nothing: then it could accept anything (RFC 9110 §12.5.3), but may be able to decode nothing.
-pub(super) fn preferred<'v>(
-    lines: impl Iterator<Item = &'v [u8]>,
-    ours: &[ContentCoding],
-) -> Option<ContentCoding> {
+pub fn preferred<'v>(lines: impl Iterator<Item = &'v [u8]>, ours: &[ContentCoding]) -> Option<ContentCoding> {
     let accepted = Accepted::read(lines);
     let least = accepted.identity.unwrap_or(0).max(1);
     let mut best: Option<(ContentCoding, Weight)> = None;
