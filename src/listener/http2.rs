@@ -153,12 +153,13 @@ impl StallWatch {
         false
     }
 
-    /// The longest such timeout of all pools: the streams may use any pool, or none.
+    /// Twice the longest such timeout of all pools: the streams may use any pool, or none, and each that is running ends by
+    /// its own timeout first, with its own error. A connection that ended before them would leave them without a client.
     fn bound(worker: &Worker) -> Duration {
         let local = worker.local();
         let pools = local.snapshot.pools.iter();
         let bounds = pools.map(|pool| pool.settings.timeouts.progress);
-        bounds.max().unwrap_or(DEFAULT_STALL)
+        bounds.max().unwrap_or(DEFAULT_STALL) * 2
     }
 }
 
