@@ -149,12 +149,22 @@ mod tests {
         registration.entry().poll_evicted(&noop)
     }
 
+    /// As many connections as there may be.
+    fn full(connections: &Connections) -> Vec<Registration> {
+        let all = (0..CONNECTIONS).map(|_| connections.register().unwrap());
+        all.collect()
+    }
+
+    /// An active request on each of them.
+    fn begun(all: &[Registration]) -> Vec<ActiveRequest> {
+        let entries = all.iter().map(|registration| Arc::clone(registration.entry()));
+        entries.map(ConnectionEntry::begin_request).collect()
+    }
+
     #[test]
     fn the_connection_that_has_waited_longest_is_evicted_and_an_active_one_is_not() {
         let connections = Connections::default();
-        let all: Vec<Registration> = (0..CONNECTIONS)
-            .map(|_| connections.register().unwrap())
-            .collect();
+        let all = full(&connections);
         let active = Arc::clone(all[0].entry()).begin_request();
         active.received();
         drop(Arc::clone(all[1].entry()).begin_request());
@@ -169,9 +179,7 @@ mod tests {
     #[test]
     fn a_connection_that_ends_makes_room_for_the_next() {
         let connections = Connections::default();
-        let mut all: Vec<Registration> = (0..CONNECTIONS)
-            .map(|_| connections.register().unwrap())
-            .collect();
+        let mut all = full(&connections);
         drop(all.pop());
         all.push(connections.register().unwrap());
         assert!(!all.iter().any(is_evicted));
@@ -180,13 +188,8 @@ mod tests {
     #[test]
     fn none_is_evicted_while_all_are_active() {
         let connections = Connections::default();
-        let all: Vec<Registration> = (0..CONNECTIONS)
-            .map(|_| connections.register().unwrap())
-            .collect();
-        let active: Vec<ActiveRequest> = all
-            .iter()
-            .map(|registration| Arc::clone(registration.entry()).begin_request())
-            .collect();
+        let all = full(&connections);
+        let active = begun(&all);
         active.iter().for_each(ActiveRequest::received);
         assert!(connections.register().is_none());
     }
@@ -194,13 +197,8 @@ mod tests {
     #[test]
     fn a_request_without_the_whole_of_its_body_can_be_evicted() {
         let connections = Connections::default();
-        let all: Vec<Registration> = (0..CONNECTIONS)
-            .map(|_| connections.register().unwrap())
-            .collect();
-        let active: Vec<ActiveRequest> = all
-            .iter()
-            .map(|registration| Arc::clone(registration.entry()).begin_request())
-            .collect();
+        let all = full(&connections);
+        let active = begun(&all);
         active.iter().skip(1).for_each(ActiveRequest::received);
         let new = connections.register().unwrap();
         assert!(is_evicted(&all[0]) && all[0].entry().is_active());

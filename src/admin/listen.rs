@@ -129,10 +129,8 @@ pub(super) async fn mark_active(
         return next.run(request).await;
     };
     let active = Arc::new(entry.begin_request());
-    let its = Arc::clone(&active);
-    let response = next.run(request.map(|body| watched(body, its))).await;
-    drop(active);
-    response
+    let request = request.map(|body| watched(body, Arc::clone(&active)));
+    next.run(request).await
 }
 
 /// A connection that ends when it is quiet for too long or is evicted. Only the first byte of a head and written bytes count as

@@ -41,6 +41,14 @@ fn process(backend: &Backend, admin: &str) -> Proxy {
     Proxy::before(&[]).start_with(&config)
 }
 
+/// The dashboard of a process with this backend, at this page. `None` without a browser.
+fn dashboard(backend: &Backend, page: &str) -> Option<(Proxy, Browser)> {
+    let proxy = process(backend, "127.0.0.1:0");
+    let mut browser = Browser::start()?;
+    browser.open(&format!("http://{}/{page}", proxy.admin()));
+    Some((proxy, browser))
+}
+
 fn drain(admin: SocketAddr, backend: &Backend) {
     let url = backend.url().replace(':', "%3A").replace('/', "%2F");
     let path = format!("/api/v1/pools/default/backends/{url}/drain");
@@ -51,11 +59,9 @@ fn drain(admin: SocketAddr, backend: &Backend) {
 #[test]
 fn the_dashboard_says_that_a_process_hangs_and_when_it_is_back() {
     let backend = Backend::saying("one");
-    let proxy = process(&backend, "127.0.0.1:0");
-    let Some(mut browser) = Browser::start() else {
+    let Some((proxy, mut browser)) = dashboard(&backend, "") else {
         return;
     };
-    browser.open(&format!("http://{}/", proxy.admin()));
     browser.wait_until(&live("Ready"));
     proxy.signal(Signal::STOP);
     browser.wait_until(&live("Not connected"));
@@ -66,12 +72,10 @@ fn the_dashboard_says_that_a_process_hangs_and_when_it_is_back() {
 #[test]
 fn the_dashboard_forgets_a_process_that_another_one_with_the_same_id_has_replaced() {
     let backend = Backend::saying("one");
-    let first = process(&backend, "127.0.0.1:0");
-    let admin = first.admin();
-    let Some(mut browser) = Browser::start() else {
+    let Some((first, mut browser)) = dashboard(&backend, "#/events") else {
         return;
     };
-    browser.open(&format!("http://{admin}/#/events"));
+    let admin = first.admin();
     browser.wait_until(&live("Ready"));
     drain(admin, &backend);
     browser.wait_until(&shows("Backend drained by an operator"));
@@ -89,11 +93,9 @@ fn the_dashboard_forgets_a_process_that_another_one_with_the_same_id_has_replace
 #[test]
 fn the_dashboard_measures_time_by_the_clock_of_the_process() {
     let backend = Backend::saying("one");
-    let proxy = process(&backend, "127.0.0.1:0");
-    let Some(mut browser) = Browser::start() else {
+    let Some((_proxy, mut browser)) = dashboard(&backend, "#/pools") else {
         return;
     };
-    browser.open(&format!("http://{}/#/pools", proxy.admin()));
     browser.wait_until(&shows(&backend.url()));
     browser.evaluate(
         "Date.now = (now => () => now() + 3600e3)(Date.now); globalThis.changed = performance.now(); true",
