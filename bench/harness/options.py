@@ -62,7 +62,7 @@ def parse(arguments: list[str], cases: dict[str, str]) -> Options:
         add(f"--{name}", metavar="PATH", help=f"your own {name} binary instead of an installed or fetched one")
     add("--mirror", metavar="URL", help=f"the Debian mirror for `{NEWEST}` (default: the one in apt's sources)")
     add("--refresh", action="store_true", help=f"with `{NEWEST}`: fetch them again even if an earlier run has done so")
-    add("--floor", metavar="PATH", help="a program `PATH LISTEN_PORT BACKEND_PORT…` to compare with in P1 and P2")
+    add("--floor", metavar="PATH", help="a program `PATH LISTEN_PORT BACKEND_PORT…` to compare with in P1, P2 and P8")
     add("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
     add("--seconds", type=float, default=5, help="length of one measurement (default: %(default)s)")
     add("--warm-up", type=float, default=1, help="seconds of load before each measurement (default: %(default)s)")

@@ -98,13 +98,14 @@ class Rig:
         self.results.add(spot.case, spot.work, figure, spot.balancer, spot.number, value)
 
     @contextmanager
-    def backends(self, count: int = 3, bodies: Path | None = None) -> Iterator[list[str]]:
-        """Starts `count` backends and yields their addresses: up to 3 on different ports, more on different loopback addresses.
-        They also serve the files in the folder `bodies`."""
-        addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
-        if count > 3:
+    def backends(self, count: int = 3, bodies: Path | None = None, ports: int = 3) -> Iterator[list[str]]:
+        """Starts `count` backends and yields their addresses: the first ones on `ports` different ports, the others on different
+        loopback addresses. They also serve the files in the folder `bodies`."""
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(min(count, ports))]
+        if count > ports:
             port = free_port()
-            addresses = [f"127.{16 + n // 62500}.{n // 250 % 250}.{1 + n % 250}:{port}" for n in range(count)]
+            others = range(count - ports)
+            addresses += [f"127.{16 + n // 62500}.{n // 250 % 250}.{1 + n % 250}:{port}" for n in others]
         with TemporaryDirectory(dir=self.folder) as folder, ExitStack() as stack:
             for number, part in enumerate(parts(addresses, ADDRESSES_OF_A_PROCESS)):
                 output = Path(folder) / f"backend-{number}.log"

@@ -8,6 +8,9 @@ from harness.rig import Rig, Spot
 SIZES = [(10, 10), (1_000, 1_000), (10_000, 1_000), (10, 100_000)]
 FIGURES = ["CPU µs/request", "requests/s", "memory MiB", "CPU ÷ that of 10 and 10"]
 
+# The sizes of the floor, which takes backends on different ports of one address only, and ignores routes.
+FLOOR_SIZES = SIZES[:2]
+
 # How many of the routes are requested.
 PATHS = 1_000
 
@@ -17,12 +20,14 @@ BACKENDS_A_SECOND = 2_000
 
 def sizes(rig: Rig) -> None:
     """P8. All sizes are measured in each round, so that their ratios can be taken."""
+    floors = [balancer for balancer in rig.balancers if balancer.is_floor()]
     balancers = [balancer for balancer in rig.balancers if balancer.kind.routes]
-    with rig.backends(max(backends for backends, _ in SIZES)) as backends:
+    ports = max(backends for backends, _ in FLOOR_SIZES) if floors else 0
+    with rig.backends(max(backends for backends, _ in SIZES), ports=ports) as backends:
         for number in rig.rounds("P8"):
             small: dict[str, float] = {}
             for size in SIZES:
-                for balancer in balancers:
+                for balancer in balancers + (floors if size in FLOOR_SIZES else []):
                     measure(rig, balancer, number, size, backends, small)
 
 
