@@ -8,17 +8,19 @@ use std::fmt;
 
 use evenkeel_balance::rng::{Rng, below};
 
+use crate::load::Latencies;
+
 /// Draws of the bootstrap: enough that two runs over the same pairs agree in the second digit.
 const DRAWS: usize = 10_000;
 
 /// The largest part of the latency without scrapes that does not count as an effect. Two runs of the same program differ as much.
 const NEGLIGIBLE: f64 = 0.05;
 
-/// The latency at one percentile, in milliseconds, of a second without a scrape and one with it.
-#[derive(Debug, Clone, Copy)]
+/// The latencies of a second without a scrape and of one with it.
+#[derive(Debug)]
 pub(crate) struct Pair {
-    pub(crate) without: f64,
-    pub(crate) with: f64,
+    pub(crate) without: Latencies,
+    pub(crate) with: Latencies,
 }
 
 /// What the pairs say together.
@@ -42,8 +44,41 @@ pub(crate) struct Effect {
 }
 
 impl Effect {
-    pub(crate) fn of(pairs: &[Pair]) -> Self {
-        let differences: Vec<f64> = pairs.iter().map(|pair| pair.with - pair.without).collect();
+    /// On this percentile of a second with a scrape.
+    pub(crate) fn of(pairs: &[Pair], per_mille: usize) -> Self {
+        let at = |latencies: &Latencies| latencies.at(per_mille);
+        Self::between(
+            pairs
+                .iter()
+                .map(|pair| (at(&pair.without), at(&pair.with)))
+                .collect(),
+        )
+    }
+
+    /// On this percentile of as many seconds, one of them with a scrape: in a group of seconds without one, each is replaced in turn
+    /// by the other one of its pair. A group counts once, with the mean.
+    pub(crate) fn within(pairs: &[Pair], seconds: usize, per_mille: usize) -> Self {
+        let values = pairs.chunks_exact(seconds).map(|group| {
+            let at = |scraped: usize| {
+                let seconds = group.iter().enumerate();
+                let all = seconds.map(|(index, pair)| {
+                    if index == scraped {
+                        &pair.with
+                    } else {
+                        &pair.without
+                    }
+                });
+                Latencies::together(all).at(per_mille)
+            };
+            let with = (0..seconds).map(at).sum::<f64>() / seconds as f64;
+            (at(seconds), with)
+        });
+        Self::between(values.collect())
+    }
+
+    /// The difference of pairs of values without and with a scrape.
+    fn between(values: Vec<(f64, f64)>) -> Self {
+        let differences: Vec<f64> = values.iter().map(|(without, with)| with - without).collect();
         let mut rng = Rng::seeded(1);
         let mut medians: Vec<f64> = (0..DRAWS)
             .map(|_| {
@@ -60,7 +95,7 @@ impl Effect {
             medians.get(last * per_mille / 1000).copied().unwrap_or_default()
         };
         Self {
-            without: median(pairs.iter().map(|pair| pair.without).collect()),
+            without: median(values.iter().map(|(without, _)| *without).collect()),
             difference: median(differences),
             from: at(25),
             to: at(975),

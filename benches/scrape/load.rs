@@ -82,12 +82,8 @@ pub(crate) fn paced(address: SocketAddr, time: Duration) -> Result<Latencies> {
             Ok(latencies)
         };
         let all: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(send)).collect();
-        let mut together = Latencies::default();
-        for one in all {
-            let one: Result<Latencies> = one.join().expect("it does not panic");
-            together.0.extend(one?.0);
-        }
-        Ok(together)
+        let all = all.into_iter().map(|one| one.join().expect("it does not panic"));
+        Ok(Latencies::together(&all.collect::<Result<Vec<_>>>()?))
     })
 }
 
@@ -98,6 +94,16 @@ pub(crate) struct Latencies(Vec<Duration>);
 impl Latencies {
     pub(crate) fn add(&mut self, latency: Duration) {
         self.0.push(latency);
+    }
+
+    /// Those of several parts.
+    pub(crate) fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self(
+            parts
+                .into_iter()
+                .flat_map(|part| part.0.iter().copied())
+                .collect(),
+        )
     }
 
     /// The latency that this part of a thousand stays below, in milliseconds.
