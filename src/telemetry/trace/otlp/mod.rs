@@ -103,8 +103,9 @@ fn span(span: &Span<'_>, out: &mut Vec<u8>) {
     let context = &span.context;
     bytes(1, &context.trace_id.0.get().to_be_bytes(), out);
     bytes(2, &context.span_id.0.get().to_be_bytes(), out);
-    if !span.trace_state.is_empty() {
-        text(3, span.trace_state, out);
+    let state = bounded_state(span.trace_state);
+    if !state.is_empty() {
+        text(3, state, out);
     }
     if let Some(parent) = context.parent {
         bytes(4, &parent.0.get().to_be_bytes(), out);
@@ -140,6 +141,17 @@ fn attribute(field: u64, attribute: Attribute<'_>, out: &mut Vec<u8>) {
 fn text(field: u64, value: &[u8], out: &mut Vec<u8>) {
     let bounded = value.get(..VALUE_BOUND).unwrap_or(value);
     bytes(field, String::from_utf8_lossy(bounded).as_bytes(), out);
+}
+
+/// The members of a `tracestate` that fit; those at its end are left out (Trace Context §3.3.1.5).
+fn bounded_state(state: &[u8]) -> &[u8] {
+    match state.get(..=VALUE_BOUND) {
+        None => state,
+        Some(longer) => {
+            let end = memchr::memrchr(b',', longer).unwrap_or(0);
+            state.get(..end).unwrap_or_default()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -136,6 +136,20 @@ fn hostile_text_is_bounded_and_becomes_utf_8() {
 }
 
 #[test]
+fn a_trace_state_keeps_only_whole_members() {
+    let members = |count: usize| vec!["vendor=0123456789abcdef"; count].join(",");
+    let whole = members(42);
+    assert_eq!(bounded_state(whole.as_bytes()), whole.as_bytes());
+    let long = members(100);
+    assert_eq!(bounded_state(long.as_bytes()), whole.as_bytes());
+    // The last one ends exactly at the bound, and one byte after it.
+    for (size, kept) in [(VALUE_BOUND, VALUE_BOUND), (VALUE_BOUND + 1, 0)] {
+        let state = [&b"a".repeat(size)[..], b",b=1"].concat();
+        assert_eq!(bounded_state(&state), b"a".repeat(kept));
+    }
+}
+
+#[test]
 fn a_response_says_how_many_spans_were_refused() {
     for (response, count) in [
         (&[][..], 0),
