@@ -306,6 +306,9 @@ fn errors() -> String {
             page += &format!("| `{code}` | `{}` | {meaning} |\n", policy.name);
         }
     }
+    page += "\nTwo responses have a code in their body although nothing failed, so that the log has no `error`: `https_redirect`, when\n\
+             `redirect_to_https` applies (status 308), and `max_forwards`, when a TRACE request with `Max-Forwards: 0`\n\
+             arrives (status 405).\n";
     page += "\nA request that is malformed or exceeds a limit of its headers or framing is rejected and never sent to a backend. The connection\n\
              is closed, because the start of its next request is unknown.\n\n\
              | code | status | meaning |\n| --- | --- | --- |\n";
