@@ -59,19 +59,15 @@ impl Effect {
     /// by the other one of its pair. A group counts once, with the mean.
     pub(crate) fn within(pairs: &[Pair], seconds: usize, per_mille: usize) -> Self {
         let values = pairs.chunks_exact(seconds).map(|group| {
-            let at = |scraped: usize| {
-                let seconds = group.iter().enumerate();
-                let all = seconds.map(|(index, pair)| {
-                    if index == scraped {
-                        &pair.with
-                    } else {
-                        &pair.without
-                    }
+            let at = |scraped: Option<usize>| {
+                let all = group.iter().enumerate().map(|(index, pair)| {
+                    let is_scraped = scraped == Some(index);
+                    if is_scraped { &pair.with } else { &pair.without }
                 });
                 Latencies::together(all).at(per_mille)
             };
-            let with = (0..seconds).map(at).sum::<f64>() / seconds as f64;
-            (at(seconds), with)
+            let with: f64 = (0..seconds).map(|index| at(Some(index))).sum();
+            (at(None), with / seconds as f64)
         });
         Self::between(values.collect())
     }

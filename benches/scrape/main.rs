@@ -113,9 +113,12 @@ fn effects(balancer: &Balancer, admin: &mut Connection, rounds: usize) -> Result
         pairs.push(Pair { without, with });
     }
     let effects = [
-        ("p50 of a second", Effect::of(&pairs, 500)),
-        ("p99 of a second", Effect::of(&pairs, 990)),
-        ("p99 of 15 seconds", Effect::within(&pairs, INTERVAL, 990)),
+        ("p50 of a second".to_owned(), Effect::of(&pairs, 500)),
+        ("p99 of a second".to_owned(), Effect::of(&pairs, 990)),
+        (
+            format!("p99 of {INTERVAL} seconds"),
+            Effect::within(&pairs, INTERVAL, 990),
+        ),
     ];
     for (name, effect) in &effects {
         println!("{name}, {rounds} pairs of seconds: {effect}");
